@@ -1,0 +1,402 @@
+"""What all channels of one process (and loop) to one target share, and how a call gets its node.
+
+``Routes`` is written by the subscription (tables, shares), by links (connected, refused) and by
+calls (begin, end). A ``View`` is one channel's way to pick: it holds an immutable set of picks,
+rebuilt by the next caller after ``generation`` has moved. Knows no gRPC: a link is whatever the
+opener returns, so threads and asyncio share all of this.
+"""
+
+from __future__ import annotations
+
+import enum
+import random
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+from meshlb import plugins
+from meshlb.model import (
+    DEFAULT_PICKER,
+    CallReport,
+    LatencyBucket,
+    LoadShare,
+    NodeCalls,
+    NodeState,
+    Table,
+    TableNode,
+)
+from meshlb.policy import zones
+from meshlb.policy.load import Candidate, ClientLoad, NodeLoad, occupancy
+from meshlb.policy.pickers import Picker
+
+PICKERS = "meshlb.policy.pickers"
+REMEMBERED_REPORTS = 64
+STALE_SHARE_INTERVALS = 5
+
+
+class LinkState(enum.Enum):
+    """Whether a node can be reached from here."""
+
+    IDLE = "idle"
+    CONNECTING = "connecting"
+    READY = "ready"
+    DOWN = "down"
+    """Refused or unreachable; its link goes on trying."""
+
+
+class Outcome(enum.Enum):
+    """How one attempt of a call ended."""
+
+    OK = "ok"
+    FAILED = "failed"
+    """The node's fault: counts against it."""
+    ANSWERED = "answered"
+    """Ended with an error that is the caller's own, such as NOT_FOUND: the node is fine."""
+    CANCELLED = "cancelled"
+    """By the caller: says nothing about the node."""
+    REFUSED = "refused"
+    """Never reached the server."""
+
+
+class Link(Protocol):
+    """One connection to one node, made by the channel's kind (threads or asyncio)."""
+
+    def connect(self) -> None:
+        """Begin to connect in the background; tell ``Routes.link_changed``. Never waits."""
+
+    def close(self) -> None:
+        """Let go of the connection. Callable from any thread."""
+
+
+class Node:
+    """One node of the table in this process; outlives tables."""
+
+    __slots__ = (
+        "buckets", "candidate", "failed", "info", "link", "link_state", "load", "refused",
+        "started", "succeeded",
+    )  # fmt: skip
+
+    def __init__(self, info: TableNode) -> None:
+        self.load = NodeLoad()
+        self.link: Any = None
+        self.link_state = LinkState.IDLE
+        self.started = self.succeeded = self.failed = self.refused = 0
+        self.buckets: dict[int, list[float]] = {}
+        """Occupancy -> [calls, sum of seconds], ended well."""
+        self.set_info(info)
+
+    def set_info(self, info: TableNode) -> None:
+        self.info = info
+        self.candidate = Candidate(info, self.load)
+
+
+class _Picks:
+    """An immutable choice set of one view."""
+
+    __slots__ = ("generation", "nodes", "picker")
+
+    def __init__(self, generation: int, nodes: Sequence[Node], picker: Picker | None) -> None:
+        self.generation = generation
+        self.nodes = nodes
+        self.picker = picker
+
+
+def _bucket(found: float) -> int:
+    """Return the bucket of an occupancy: exact to 32, then five significant bits."""
+    n = int(found + 0.5)
+    shift = max(0, n.bit_length() - 5)
+    return n >> shift << shift
+
+
+class Routes:
+    """Table, counts and links that channels to one target share in one process (and loop)."""
+
+    def __init__(
+        self,
+        service: str,
+        client_id: str,
+        opener: Callable[[Routes, Node], Link],
+        rng: random.Random | None = None,
+    ) -> None:
+        self.service = service
+        self.client_id = client_id
+        self.rng = rng or random.Random()
+        self.lock = threading.Lock()
+        self.changed = threading.Condition(self.lock)
+        self.client = ClientLoad()
+        self.nodes: dict[tuple[str, int, str, str], Node] = {}
+        self.table: Table | None = None
+        self.generation = 0
+        self.waiting = 0
+        self.refusal: str | None = None
+        """Why there is no table, once every controller has refused; None otherwise."""
+        self._opener = opener
+        self._leaving: list[Node] = []
+        self._listeners: list[Callable[[], None]] = []
+        self._sequence = 0
+        self._own_at: OrderedDict[int, dict[str, int]] = OrderedDict()
+        self._share_until = 0.0
+
+    # --- written by the subscription -------------------------------------------------------
+
+    def apply_table(self, table: Table) -> None:
+        """Swap the whole table; nodes that stay keep their counts and links."""
+        with self.lock:
+            old = self.nodes
+            fresh: dict[tuple[str, int, str, str], Node] = {}
+            for info in table.nodes:
+                key = (info.node_id, info.incarnation, info.address, info.authority)
+                node = old.get(key)
+                if node is None:
+                    node = Node(info)
+                else:
+                    node.set_info(info)
+                fresh[key] = node
+            self.nodes = fresh
+            self._leaving += [node for key, node in old.items() if key not in fresh]
+            closing = self._take_idle_leavers()
+            self.table = table
+            self.refusal = None
+            self._moved()
+        self._after_change(closing)
+
+    def apply_share(self, share: LoadShare, now: float) -> None:
+        """Take the controller's counts in; the own calls that they contain are taken out."""
+        with self.lock:
+            self.client.share = share.share
+            own = self._own_at.get(share.counted_sequence, {})
+            for node in self.nodes.values():
+                total = share.in_flight.get(node.info.node_id)
+                mine = own.get(node.info.node_id, 0)
+                node.load.others = None if total is None else max(0.0, total - mine)
+            self._share_until = now + STALE_SHARE_INTERVALS * share.interval_s
+
+    def expire(self, now: float) -> None:
+        """Forget the counts of others once they are stale; own counts and the share go on."""
+        with self.lock:
+            if now > self._share_until:
+                for node in self.nodes.values():
+                    node.load.others = None
+
+    def refuse(self, text: str) -> None:
+        """Note that every controller has refused and there is no table."""
+        with self.lock:
+            if self.table is not None or self.refusal == text:
+                return
+            self.refusal = text
+            self._moved()
+        self._after_change([])
+
+    def call_report(self) -> CallReport:
+        """Return this client's state now, as one whole report."""
+        with self.lock:
+            self._sequence += 1
+            known = [*self.nodes.values(), *self._leaving]
+            self._own_at[self._sequence] = {n.info.node_id: n.load.in_flight for n in known}
+            while len(self._own_at) > REMEMBERED_REPORTS:
+                self._own_at.popitem(last=False)
+            return CallReport(
+                service=self.service,
+                client_id=self.client_id,
+                sequence=self._sequence,
+                nodes=tuple(_node_calls(n) for n in known if n.started or n.refused),
+                waiting=self.waiting,
+            )
+
+    # --- written by links ------------------------------------------------------------------
+
+    def link_changed(self, node: Node, state: LinkState) -> None:
+        """Note whether a node can be reached; picks follow at the next call."""
+        with self.lock:
+            if node.link_state is state:
+                return
+            node.link_state = state
+            self._moved()
+        self._after_change([])
+
+    # --- written by calls ------------------------------------------------------------------
+
+    def end(self, node: Node, found: float, latency_s: float, outcome: Outcome, now: float) -> None:
+        """Take one ended attempt in; exactly once for each ``View.begin`` that gave a node."""
+        closing: list[Node] = []
+        with self.lock:
+            load = node.load
+            load.in_flight -= 1
+            self.client.in_flight -= 1
+            if outcome is Outcome.OK:
+                node.succeeded += 1
+                load.observe_response(latency_s, True, now)
+                entry = node.buckets.get(key := _bucket(found))
+                if entry is None:
+                    node.buckets[key] = [1, latency_s]
+                else:
+                    entry[0] += 1
+                    entry[1] += latency_s
+            elif outcome is Outcome.FAILED:
+                node.failed += 1
+                load.observe_response(latency_s, False, now)
+            elif outcome is Outcome.REFUSED:
+                node.refused += 1
+            if self._leaving:
+                closing = self._take_idle_leavers()
+        for left in closing:
+            left.link.close()
+
+    # --- changes ---------------------------------------------------------------------------
+
+    def listen(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call ``callback`` (any thread, soon) after each change; return how to stop that."""
+        self._listeners = [*self._listeners, callback]
+
+        def stop() -> None:
+            self._listeners = [one for one in self._listeners if one is not callback]
+
+        return stop
+
+    def close(self) -> None:
+        """Close every link; calls in flight on them end as their kind decides."""
+        with self.lock:
+            nodes = [n for n in (*self.nodes.values(), *self._leaving) if n.link is not None]
+            self.nodes = {}
+            self._leaving = []
+            self.table = None
+            self._moved()
+        self._after_change(nodes)
+
+    def link_of(self, node: Node) -> Any:
+        """Return the node's link, made now if there is none yet."""
+        link = node.link
+        if link is None:
+            with self.lock:
+                if node.link is None:
+                    node.link = self._opener(self, node)
+                link = node.link
+        return link
+
+    def _moved(self) -> None:
+        self.generation += 1
+        self.changed.notify_all()
+
+    def _after_change(self, closing: Iterable[Node]) -> None:
+        for node in closing:
+            node.link.close()
+        for callback in self._listeners:
+            callback()
+
+    def _take_idle_leavers(self) -> list[Node]:
+        gone = [n for n in self._leaving if n.load.in_flight <= 0]
+        self._leaving = [n for n in self._leaving if n.load.in_flight > 0]
+        return [n for n in gone if n.link is not None]
+
+
+class View:
+    """One channel's way to pick from shared routes."""
+
+    __slots__ = ("_picks", "params", "picker", "routes", "zone")
+
+    def __init__(
+        self, routes: Routes, picker: str | None = None, params: Any = None, zone: str = ""
+    ) -> None:
+        if picker is not None:
+            plugins.load(PICKERS, picker)  # an unknown name is the caller's error, now
+        self.routes = routes
+        self.picker = picker
+        self.params = params
+        self.zone = zone
+        self._picks = _Picks(-1, (), None)
+
+    def begin(self, now: float, tried: Sequence[Node] = ()) -> tuple[Node, float] | None:
+        """Choose a node and count the call in; None while there is none to choose.
+
+        ``tried`` nodes are avoided while there are others. The float is the occupancy found,
+        to be handed to ``Routes.end``.
+        """
+        routes = self.routes
+        picks = self._picks
+        if picks.generation != routes.generation:
+            picks = self._rebuild()
+        picker = picks.picker
+        if picker is None:
+            return None
+        node = picks.nodes[picker.pick(now)]
+        if tried and node in tried:
+            node = self._other_than(tried, picks.nodes, now) or node
+        with routes.lock:
+            load = node.load
+            client = routes.client
+            found = occupancy(load, client)
+            load.in_flight += 1
+            client.in_flight += 1
+            node.started += 1
+        return node, found
+
+    def _build(self, nodes: Sequence[Node], table: Table) -> Picker:
+        module = plugins.load(PICKERS, self.picker or table.picker or DEFAULT_PICKER)
+        params = module.Params() if self.params is None else self.params
+        return zones.build(
+            module.build,
+            [node.candidate for node in nodes],
+            self.routes.client,
+            self.routes.rng,
+            params,
+            self.zone,
+        )
+
+    def _other_than(self, tried: Sequence[Node], nodes: Sequence[Node], now: float) -> Node | None:
+        left = [node for node in nodes if node not in tried]
+        table = self.routes.table
+        if not left or table is None:
+            return None
+        return left[self._build(left, table).pick(now)]
+
+    def _rebuild(self) -> _Picks:
+        """Build picks of the nodes that can be reached; begin to connect to the rest."""
+        routes = self.routes
+        with routes.lock:
+            generation = routes.generation
+            table = routes.table
+            known = list(routes.nodes.values())
+        if table is None:
+            self._picks = _Picks(generation, (), None)
+            return self._picks
+        for node in known:
+            if node.info.state is not NodeState.DRAINING:
+                link = routes.link_of(node)
+                if node.link_state is LinkState.IDLE:
+                    link.connect()
+        nodes = choose(known)
+        self._picks = _Picks(generation, nodes, self._build(nodes, table) if nodes else None)
+        return self._picks
+
+
+def choose(known: Sequence[Node]) -> list[Node]:
+    """Return the nodes to pick from: the best kind of which there is one.
+
+    Connected ones; else those that may yet connect (the call waits for that); else, with every
+    node dead, all, so that one is tried. Draining ones never.
+    """
+    open_ = [n for n in known if n.info.state is not NodeState.DRAINING]
+    healthy = [n for n in open_ if n.info.state is not NodeState.UNHEALTHY]
+    for group in (
+        [n for n in healthy if n.link_state is LinkState.READY],
+        [n for n in healthy if n.link_state is not LinkState.DOWN],
+        [n for n in open_ if n.link_state is LinkState.READY],
+    ):
+        if group:
+            return group
+    return open_
+
+
+def _node_calls(node: Node) -> NodeCalls:
+    return NodeCalls(
+        node_id=node.info.node_id,
+        in_flight=node.load.in_flight,
+        started=node.started,
+        succeeded=node.succeeded,
+        failed=node.failed,
+        refused=node.refused,
+        latency=tuple(
+            LatencyBucket(at, int(count), total) for at, (count, total) in node.buckets.items()
+        ),
+    )

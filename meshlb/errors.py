@@ -1,0 +1,52 @@
+"""The error tree: the class says whose fault it is, and whether trying again can help.
+
+Each carries ``reason``, an UPPER_SNAKE word for programs, and a text for people that names the
+field, the value and what is allowed. At a gRPC edge the reason leads the status message and rides
+in the trailing metadata key ``meshlb-reason``.
+"""
+
+from __future__ import annotations
+
+REASON_KEY = "meshlb-reason"
+
+
+class MeshlbError(Exception):
+    """Root of all that meshlb raises itself. Do not raise it directly."""
+
+    reason = "INTERNAL"
+
+    def __init__(self, text: str, *, reason: str | None = None) -> None:
+        super().__init__(text)
+        if reason is not None:
+            self.reason = reason
+
+
+class InvalidInputError(MeshlbError, ValueError):
+    """The caller or peer sent something that cannot be right; the same again fails the same way.
+
+    ``faults`` holds one "FIELD = VALUE: allowed range" line a fault, all found at once.
+    """
+
+    reason = "INVALID_INPUT"
+
+    def __init__(self, faults: list[str] | str, *, reason: str | None = None) -> None:
+        self.faults = [faults] if isinstance(faults, str) else list(faults)
+        super().__init__("; ".join(self.faults), reason=reason)
+
+
+class ConflictError(MeshlbError):
+    """Right in itself, but something else holds what it claims; may succeed later."""
+
+    reason = "CONFLICT"
+
+
+class UnavailableError(MeshlbError):
+    """A peer is not there; trying again may help."""
+
+    reason = "UNAVAILABLE"
+
+
+class MissingExtraError(MeshlbError, ImportError):
+    """An optional dependency is not installed; the text says which extra to install."""
+
+    reason = "MISSING_EXTRA"

@@ -1,0 +1,87 @@
+"""What a client knows of the load on its nodes, and the occupancy that follows from it.
+
+The client's shell writes these counts (under its own lock), pickers read them. A client alone sees
+only its own calls; the controller adds its share of all calls and the counts of the others.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from meshlb.model import TableNode
+
+TRUST_OWN_AT = 8.0
+"""Own calls in flight from which a client's own counts, scaled by its share, say it all."""
+
+EWMA_TAU_S = 10.0
+"""Decay of the response time average (Finagle, Linkerd)."""
+
+ERROR_PENALTY_S = 5.0
+"""An error counts as this response time, so that a fast failing node never looks fast (Linkerd)."""
+
+
+class NodeLoad:
+    """Live counts of one node in one client; outlives tables."""
+
+    __slots__ = ("in_flight", "others", "response_at", "response_s")
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+        """Own calls started and not done."""
+        self.others: float | None = None
+        """Calls of all other clients, by the controller's last count; None: unknown or stale."""
+        self.response_s: float | None = None
+        """Peak EWMA of response times; None: none seen yet."""
+        self.response_at = 0.0
+        """When that was last updated."""
+
+    def observe_response(self, latency_s: float, ok: bool, now: float) -> None:
+        """Take one ended call in: a slower one replaces the average, a faster one decays it."""
+        sample = latency_s if ok else max(latency_s, ERROR_PENALTY_S)
+        known = self.response_s
+        if known is None or sample >= known:
+            self.response_s = sample
+        else:
+            keep = math.exp(-max(0.0, now - self.response_at) / EWMA_TAU_S)
+            self.response_s = known * keep + sample * (1.0 - keep)
+        self.response_at = now
+
+
+class ClientLoad:
+    """Live counts of one client over all of its nodes."""
+
+    __slots__ = ("in_flight", "share")
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+        """Own calls in flight, all nodes."""
+        self.share: float | None = None
+        """This client's part of all calls in flight, in (0, 1]; None: unknown."""
+
+
+def occupancy(node: NodeLoad, client: ClientLoad) -> float:
+    """Return the calls likely in flight at the node, all clients together.
+
+    A blend: own count scaled up by the share where the client has many calls of its own, the
+    controller's count of the others plus the own ones where it has few.
+    """
+    own = node.in_flight
+    share = client.share
+    others = node.others
+    if others is None:
+        return own if share is None else own / share
+    if share is None:
+        return own + others
+    trust = client.in_flight / TRUST_OWN_AT
+    if trust >= 1.0:
+        return own / share
+    return trust * own / share + (1.0 - trust) * (own + others)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A node that a picker may choose, with its live counts."""
+
+    node: TableNode
+    load: NodeLoad

@@ -1,0 +1,1 @@
+"""Code generated from protos/meshlb/v1 by scripts/gen_protos.py; never edited."""
