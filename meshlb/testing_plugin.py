@@ -1,0 +1,1 @@
+"""The pytest plugin: fixtures over ``meshlb.testing``, loaded by pytest itself."""
