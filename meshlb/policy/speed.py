@@ -1,0 +1,208 @@
+"""Learns how fast a node is from the latencies of calls by the occupancy that they found.
+
+The mean latency alone confuses a busy node with a slow one, so each latency is compared with what
+a server in that state would show. The model is the hinge of ``SpeedCurve``; by queueing theory a
+server of c slots and mean service time s has base s, knee c, slope s/c, so with declared slots
+one number is left to learn. A slope of its own, or a knee of its own, is taken only where the data
+speak clearly against theory, since occupancies are believed counts, up to a second old, and
+latencies scatter by their own size. Old calls are forgotten at an exponential rate.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from meshlb.model import LatencyBucket, SpeedCurve
+
+FORGET_S = 10.0
+"""Time constant of forgetting: a changed speed is learned within two or three of these."""
+
+ENOUGH_CALLS = 8.0
+"""Calls that make a first curve; the mean of exponential latencies is then right to a third."""
+
+KEPT_CALLS = 16.0
+"""Forgetting stops here, so that a node that is seldom called keeps a curve."""
+
+HOLD_S = 300.0
+"""A node that nobody has called for so long is unknown again."""
+
+REFIT_S = 0.5
+"""A curve is fitted at most so often."""
+
+KNEES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192, 256)
+"""Knees that are tried, in calls."""
+
+CLEAR_GAIN = 0.03
+"""Log-likelihood a call (nats) by which a curve of its own must beat theory."""
+
+SLOPE_PRIOR_CALLS = 20.0
+"""Theory's slope counts as much as so many calls."""
+
+_MIN_S = 1e-6
+_MAX_S = 1e6
+_RESCALE_AT = 1e9
+
+
+class _Point(NamedTuple):
+    """Calls that found ``found`` others: how many (decayed), and their mean latency."""
+
+    found: int
+    calls: float
+    mean_s: float
+
+
+class _Fit(NamedTuple):
+    loss: float
+    curve: SpeedCurve
+
+
+class SpeedLearner:
+    """What all clients have seen of one node's speed. Not safe for concurrent writers."""
+
+    __slots__ = ("_curve", "_fitted_at", "_fitted_slots", "_growth", "_latest", "_sums", "_total")
+
+    def __init__(self) -> None:
+        self._sums: dict[int, list[float]] = {}
+        """Occupancy -> [calls, seconds], both times ``_growth`` when they came."""
+        self._total = 0.0
+        """Calls, decayed to ``_latest``."""
+        self._growth = 1.0
+        self._latest: float | None = None
+        self._curve: SpeedCurve | None = None
+        self._fitted_at = -math.inf
+        self._fitted_slots: int | None = None
+
+    def observe(self, buckets: Iterable[LatencyBucket], now: float) -> None:
+        """Take new calls in: differences since the reporter's last report, not running sums.
+
+        Buckets without calls, or with sums that are no positive finite number, are left out.
+        """
+        self._forget(now)
+        growth = self._growth
+        for bucket in buckets:
+            count, total_s = bucket.count, bucket.sum_s
+            if count <= 0 or not 0.0 < total_s < math.inf:
+                continue
+            sums = self._sums.setdefault(max(0, bucket.in_flight), [0.0, 0.0])
+            sums[0] += count * growth
+            sums[1] += total_s * growth
+            self._total += count
+
+    def curve(self, now: float, slots: int | None) -> SpeedCurve | None:
+        """Return the curve learned so far; None until there is evidence enough, or if it is old."""
+        if self._latest is None or now - self._latest > HOLD_S:
+            return None
+        if self._total < ENOUGH_CALLS:
+            return self._curve
+        if now - self._fitted_at >= REFIT_S or slots != self._fitted_slots:
+            self._curve = fit(self._points(), slots)
+            self._fitted_at = now
+            self._fitted_slots = slots
+        return self._curve
+
+    def _forget(self, now: float) -> None:
+        if self._latest is None:
+            self._latest = now
+            return
+        elapsed = now - self._latest
+        if elapsed <= 0.0:
+            return
+        self._latest = now
+        if self._total <= KEPT_CALLS:
+            return
+        keep = max(math.exp(-elapsed / FORGET_S), KEPT_CALLS / self._total)
+        self._total *= keep
+        self._growth /= keep
+        if self._growth > _RESCALE_AT:
+            self._rescale()
+
+    def _rescale(self) -> None:
+        growth, self._growth = self._growth, 1.0
+        self._sums = {
+            found: [calls / growth, seconds / growth]
+            for found, (calls, seconds) in self._sums.items()
+            if calls > growth * 1e-6
+        }
+
+    def _points(self) -> list[_Point]:
+        growth = self._growth
+        return [
+            _Point(found, calls / growth, seconds / calls)
+            for found, (calls, seconds) in sorted(self._sums.items())
+            if calls > growth * 1e-3
+        ]
+
+
+def fit(points: Sequence[_Point], slots: int | None) -> SpeedCurve | None:
+    """Return the curve that explains the points best, at rising prices for leaving theory."""
+    if not points:
+        return None
+    calls = sum(p.calls for p in points)
+    seen = 1 + max(p.found for p in points if p.calls >= 0.005 * calls)
+    knees = [k for k in KNEES if k <= seen + 1] or [1]
+    theory = [_by_theory(points, calls, knee) for knee in knees]
+    trusted = (
+        min(theory, key=lambda f: f.loss)
+        if slots is None
+        else _by_theory(points, calls, max(1, slots))
+    )
+    best = trusted
+    for guess in theory:
+        own = _own_slope(points, calls, guess.curve)
+        if own.loss < best.loss:
+            best = own
+    if trusted.loss - best.loss > CLEAR_GAIN * calls:
+        trusted = best
+    return trusted.curve
+
+
+def _by_theory(points: Sequence[_Point], calls: float, knee: int) -> _Fit:
+    """Fit the base alone: of a server with ``knee`` slots each latency is a multiple of it."""
+    base_s = sum(p.calls * p.mean_s / _shape(p.found, knee) for p in points) / calls
+    return _fit(points, base_s, base_s / knee, knee)
+
+
+def _own_slope(points: Sequence[_Point], calls: float, theory: SpeedCurve) -> _Fit:
+    """Fit base and slope at theory's knee by weighted least squares, drawn to theory's slope."""
+    w = wx = wxx = wy = wxy = 0.0
+    for p in points:
+        x = max(0.0, p.found + 1.0 - theory.knee)
+        weight = p.calls / theory.latency_s(p.found) ** 2
+        w += weight
+        wx += weight * x
+        wxx += weight * x * x
+        wy += weight * p.mean_s
+        wxy += weight * x * p.mean_s
+    prior = SLOPE_PRIOR_CALLS / theory.base_s**2
+    wxx += prior
+    wxy += prior * theory.slope_s
+    det = w * wxx - wx * wx
+    if det <= 0.0:
+        return _fit(points, theory.base_s, theory.slope_s, theory.knee)
+    base_s = (wxx * wy - wx * wxy) / det
+    slope_s = (w * wxy - wx * wy) / det
+    if slope_s < 0.0:
+        base_s, slope_s = wy / w, 0.0
+    elif base_s <= 0.0:
+        base_s, slope_s = 0.0, wxy / wxx
+    least_s = 0.02 * theory.base_s
+    return _fit(points, max(base_s, least_s), max(slope_s, least_s / theory.knee), theory.knee)
+
+
+def _fit(points: Sequence[_Point], base_s: float, slope_s: float, knee: float) -> _Fit:
+    """Return the curve with its loss: minus the log-likelihood of exponential latencies."""
+    curve = SpeedCurve(
+        min(max(base_s, _MIN_S), _MAX_S), min(max(slope_s, _MIN_S / 1e3), _MAX_S), float(knee)
+    )
+    loss = 0.0
+    for p in points:
+        expected_s = curve.latency_s(p.found)
+        loss += p.calls * (math.log(expected_s) + p.mean_s / expected_s)
+    return _Fit(loss, curve)
+
+
+def _shape(found: int, knee: int) -> float:
+    """Return the expected latency, in service times, of a call that finds ``found`` others."""
+    return 1.0 + max(0.0, found + 1.0 - knee) / knee
