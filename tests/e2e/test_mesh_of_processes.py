@@ -1,0 +1,104 @@
+"""The main job: plain servers, a sidecar beside each, a controller, and a caller's stub."""
+
+import json
+import signal
+import threading
+import time
+
+import meshlb
+
+IDEMPOTENT = (
+    "grpc.service_config",
+    json.dumps({"methodConfig": [{"name": [{"service": "plain.Plain"}], "idempotent": True}]}),
+)
+
+
+def test_calls_spread_over_plain_servers(processes, nodes_when):
+    servers = [processes.server(f"s{i}") for i in range(3)]
+    controller = processes.controller()
+    for server in servers:
+        processes.sidecar(controller.address, server)
+    nodes_when(controller.address, lambda nodes: len(nodes) == 3)
+
+    with meshlb.insecure_channel(f"mesh://{controller.address}/plain") as channel:
+        ask = channel.unary_unary("/plain.Plain/Ask")
+        answers = {ask(b"", timeout=10) for _ in range(200)}
+
+    assert answers == {b"s0", b"s1", b"s2"}
+
+
+def test_a_killed_server_costs_no_idempotent_call(processes, nodes_when):
+    servers = [processes.server(f"s{i}", service_s=0.005) for i in range(3)]
+    controller = processes.controller()
+    for server in servers:
+        processes.sidecar(controller.address, server)
+    nodes_when(controller.address, lambda nodes: len(nodes) == 3)
+    failures, done = [], []
+
+    def call_on(channel):
+        ask = channel.unary_unary("/plain.Plain/Ask")
+        for _ in range(150):
+            try:
+                done.append(ask(b"", timeout=10))
+            except Exception as error:
+                failures.append(error)
+
+    with meshlb.insecure_channel(f"mesh://{controller.address}/plain", [IDEMPOTENT]) as channel:
+        threads = [threading.Thread(target=call_on, args=(channel,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        while len(done) < 200:
+            time.sleep(0.005)
+        servers[0].kill()
+        for thread in threads:
+            thread.join()
+
+    assert failures == []
+    assert len(done) == 600
+
+
+def test_calls_go_on_without_the_controller_and_find_its_successor(processes, nodes_when):
+    servers = [processes.server(f"s{i}") for i in range(2)]
+    controller = processes.controller()
+    for server in servers:
+        processes.sidecar(controller.address, server)
+    nodes_when(controller.address, lambda nodes: len(nodes) == 2)
+
+    with meshlb.insecure_channel(f"mesh://{controller.address}/plain") as channel:
+        ask = channel.unary_unary("/plain.Plain/Ask")
+        ask(b"", timeout=10)
+        controller.kill()
+        controller.wait()
+        without = [ask(b"", timeout=10) for _ in range(100)]
+        processes.controller(controller.address)
+        nodes_when(controller.address, lambda nodes: len(nodes) == 2)
+        late = processes.server("late")
+        processes.sidecar(controller.address, late)
+        give_up = time.monotonic() + 20
+        while ask(b"", timeout=10) != b"late":
+            assert time.monotonic() < give_up, "the new node was never called"
+
+    assert set(without) == {b"s0", b"s1"}
+
+
+def test_a_sidecar_that_ends_changes_no_traffic_and_drain_on_exit_does(processes, nodes_when):
+    plain, leaving = processes.server("plain"), processes.server("leaving")
+    controller = processes.controller()
+    stays = processes.sidecar(controller.address, plain)
+    drains = processes.sidecar(controller.address, leaving, "plain", "--drain-on-exit")
+    nodes_when(controller.address, lambda nodes: len(nodes) == 2)
+
+    with meshlb.insecure_channel(f"mesh://{controller.address}/plain") as channel:
+        ask = channel.unary_unary("/plain.Plain/Ask")
+        assert {ask(b"", timeout=10) for _ in range(100)} == {b"plain", b"leaving"}
+        stays.send_signal(signal.SIGTERM)
+        drains.send_signal(signal.SIGTERM)
+        assert stays.wait(10) == 0
+        assert drains.wait(10) == 0
+        nodes_when(
+            controller.address, lambda nodes: all(n.node.address != leaving.address for n in nodes)
+        )
+        give_up = time.monotonic() + 10
+        while b"leaving" in {ask(b"", timeout=10) for _ in range(50)}:
+            assert time.monotonic() < give_up, "a drained node is still called"
+        assert {ask(b"", timeout=10) for _ in range(50)} == {b"plain"}
