@@ -48,7 +48,7 @@ class Sizes:
 
     @property
     def exponent(self) -> float:
-        """k of the middle piece."""
+        """The k of the middle piece."""
         middle = (self.mean - 0.5 * self.p50 / 2 - 0.01 * 1.25 * self.p99) / 0.49
         return (self.p99 - self.p50) / (middle - self.p50) - 1.0
 
@@ -155,3 +155,13 @@ def replay(trace: Sequence[Arrival], speed: float, until_s: float) -> list[Arriv
     start = trace[0].at_s
     moved = (replace(call, at_s=(call.at_s - start) / speed) for call in trace)
     return list(itertools.takewhile(lambda call: call.at_s < until_s, moved))
+
+
+def mean_seconds(trace: Sequence[Arrival], slots: int) -> float:
+    """Return what the trace's mean call takes of an engine of speed 1 with full slots."""
+    return sum(capacity_s(c.prompt_tokens, c.answer_tokens, slots) for c in trace) / len(trace)
+
+
+def shortened(call: Arrival) -> Arrival:
+    """Return a call of a trace cut down to what a small model on one CPU thread can bear."""
+    return replace(call, prompt_tokens=8, answer_tokens=min(40, max(1, call.answer_tokens // 12)))

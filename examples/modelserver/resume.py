@@ -1,4 +1,4 @@
-"""How a caller takes a broken answer up where it broke; handed to the channel as its resume hook."""
+"""How a caller takes a broken answer up where it broke: the channel's resume hook."""
 
 from __future__ import annotations
 

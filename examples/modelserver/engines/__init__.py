@@ -4,7 +4,7 @@ To write the next one: make ``NAME.py`` here with a docstring (what, why) and
 
     def build(settings) -> Engine
 
-``build`` may take long (loading a model), and raises MissingExtraError if something is not installed.
+``build`` may take long (loading a model); MissingExtraError if something is not installed.
 """
 
 from __future__ import annotations

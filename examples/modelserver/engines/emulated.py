@@ -14,7 +14,20 @@ from collections.abc import AsyncIterator, Sequence
 from examples.modelserver.batch import Batch, Job
 from examples.modelserver.engines import Generation, Load, Piece, Settings
 
-WORDS = "the calls go where they are served soonest and none of them is lost".split()
+WORDS = (
+    "the",
+    "calls",
+    "go",
+    "where",
+    "they",
+    "are",
+    "served",
+    "soonest",
+    "and",
+    "none",
+    "is",
+    "lost",
+)
 DIMENSIONS = 8
 LEAST_SLEEP_S = 0.002
 

