@@ -79,6 +79,15 @@ def occupancy(node: NodeLoad, client: ClientLoad) -> float:
     return trust * own / share + (1.0 - trust) * (own + others)
 
 
+def bucket(found: float) -> int:
+    """Return the latency bucket of an occupancy: exact to 32, then five significant bits."""
+    n = int(found + 0.5)
+    if n < 32:
+        return n
+    shift = n.bit_length() - 5
+    return n >> shift << shift
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A node that a picker may choose, with its live counts."""

@@ -46,11 +46,11 @@ _RESCALE_AT = 1e9
 
 
 class _Point(NamedTuple):
-    """Calls that found ``found`` others: how many (decayed), and their mean latency."""
+    """Calls that found ``found`` others: how many (decayed), and the sum of their latencies."""
 
     found: int
     calls: float
-    mean_s: float
+    seconds: float
 
 
 class _Fit(NamedTuple):
@@ -58,18 +58,69 @@ class _Fit(NamedTuple):
     curve: SpeedCurve
 
 
-class SpeedLearner:
-    """What all clients have seen of one node's speed. Not safe for concurrent writers."""
+class _Evidence:
+    """Calls and seconds by occupancy, forgotten at an exponential rate."""
 
-    __slots__ = ("_curve", "_fitted_at", "_fitted_slots", "_growth", "_latest", "_sums", "_total")
+    __slots__ = ("_growth", "_latest", "_sums", "calls")
 
     def __init__(self) -> None:
         self._sums: dict[int, list[float]] = {}
         """Occupancy -> [calls, seconds], both times ``_growth`` when they came."""
-        self._total = 0.0
-        """Calls, decayed to ``_latest``."""
+        self.calls = 0.0
+        """All calls, decayed to ``_latest``."""
         self._growth = 1.0
-        self._latest: float | None = None
+        self._latest = -math.inf
+
+    def add(self, found: int, calls: float, seconds: float) -> None:
+        """Take in calls that found ``found`` others, and the sum of their latencies."""
+        sums = self._sums.get(found)
+        if sums is None:
+            sums = self._sums[found] = [0.0, 0.0]
+        sums[0] += calls * self._growth
+        sums[1] += seconds * self._growth
+        self.calls += calls
+
+    def forget(self, now: float) -> None:
+        """Let all before ``now`` count less."""
+        elapsed = now - self._latest
+        if elapsed <= 0.0:
+            return
+        self._latest = now
+        if self.calls <= KEPT_CALLS:
+            return
+        keep = max(math.exp(-elapsed / FORGET_S), KEPT_CALLS / self.calls)
+        self.calls *= keep
+        self._growth /= keep
+        if self._growth > _RESCALE_AT:
+            growth, self._growth = self._growth, 1.0
+            self._sums = {
+                found: [calls / growth, seconds / growth]
+                for found, (calls, seconds) in self._sums.items()
+                if seconds > growth * _MIN_S
+            }
+
+    def points(self) -> list[_Point]:
+        """Return what is left, by occupancy."""
+        growth = self._growth
+        return [
+            _Point(found, calls / growth, seconds / growth)
+            for found, (calls, seconds) in sorted(self._sums.items())
+            if seconds > growth * _MIN_S
+        ]
+
+
+class SpeedLearner:
+    """What all clients have seen of one node's speed. Not safe for concurrent writers."""
+
+    __slots__ = ("_calls", "_curve", "_fitted_at", "_fitted_slots", "_flow", "_flow_at",
+                 "_in_flight", "_latest")  # fmt: skip
+
+    def __init__(self) -> None:
+        self._calls = _Evidence()
+        self._flow = _Evidence()
+        self._in_flight = 0.0
+        self._flow_at: float | None = None
+        self._latest = -math.inf
         self._curve: SpeedCurve | None = None
         self._fitted_at = -math.inf
         self._fitted_slots: int | None = None
@@ -79,60 +130,37 @@ class SpeedLearner:
 
         Buckets without calls, or with sums that are no positive finite number, are left out.
         """
-        self._forget(now)
-        growth = self._growth
+        self._calls.forget(now)
         for bucket in buckets:
-            count, total_s = bucket.count, bucket.sum_s
-            if count <= 0 or not 0.0 < total_s < math.inf:
-                continue
-            sums = self._sums.setdefault(max(0, bucket.in_flight), [0.0, 0.0])
-            sums[0] += count * growth
-            sums[1] += total_s * growth
-            self._total += count
+            if bucket.count > 0 and 0.0 < bucket.sum_s < math.inf:
+                self._calls.add(max(0, bucket.in_flight), bucket.count, bucket.sum_s)
+                self._latest = now
+
+    def observe_flow(self, in_flight: float, ended: int, now: float) -> None:
+        """Take a look at the node: calls in flight there now, calls ended well since the last."""
+        before, at = self._in_flight, self._flow_at
+        self._in_flight, self._flow_at = in_flight, now
+        if at is None or now <= at:
+            return
+        mean = 0.5 * (before + in_flight)
+        self._flow.forget(now)
+        if mean > 0.0:
+            self._flow.add(max(0, int(mean - 0.5)), ended, mean * (now - at))
+            if ended:
+                self._latest = now
 
     def curve(self, now: float, slots: int | None) -> SpeedCurve | None:
         """Return the curve learned so far; None until there is evidence enough, or if it is old."""
-        if self._latest is None or now - self._latest > HOLD_S:
+        if now - self._latest > HOLD_S:
             return None
-        if self._total < ENOUGH_CALLS:
+        evidence = self._flow if self._flow.calls >= ENOUGH_CALLS else self._calls
+        if evidence.calls < ENOUGH_CALLS:
             return self._curve
         if now - self._fitted_at >= REFIT_S or slots != self._fitted_slots:
-            self._curve = fit(self._points(), slots)
+            self._curve = fit(evidence.points(), slots)
             self._fitted_at = now
             self._fitted_slots = slots
         return self._curve
-
-    def _forget(self, now: float) -> None:
-        if self._latest is None:
-            self._latest = now
-            return
-        elapsed = now - self._latest
-        if elapsed <= 0.0:
-            return
-        self._latest = now
-        if self._total <= KEPT_CALLS:
-            return
-        keep = max(math.exp(-elapsed / FORGET_S), KEPT_CALLS / self._total)
-        self._total *= keep
-        self._growth /= keep
-        if self._growth > _RESCALE_AT:
-            self._rescale()
-
-    def _rescale(self) -> None:
-        growth, self._growth = self._growth, 1.0
-        self._sums = {
-            found: [calls / growth, seconds / growth]
-            for found, (calls, seconds) in self._sums.items()
-            if calls > growth * 1e-6
-        }
-
-    def _points(self) -> list[_Point]:
-        growth = self._growth
-        return [
-            _Point(found, calls / growth, seconds / calls)
-            for found, (calls, seconds) in sorted(self._sums.items())
-            if calls > growth * 1e-3
-        ]
 
 
 def fit(points: Sequence[_Point], slots: int | None) -> SpeedCurve | None:
@@ -150,7 +178,7 @@ def fit(points: Sequence[_Point], slots: int | None) -> SpeedCurve | None:
     )
     best = trusted
     for guess in theory:
-        own = _own_slope(points, calls, guess.curve)
+        own = _own_slope(points, guess.curve)
         if own.loss < best.loss:
             best = own
     if trusted.loss - best.loss > CLEAR_GAIN * calls:
@@ -160,11 +188,11 @@ def fit(points: Sequence[_Point], slots: int | None) -> SpeedCurve | None:
 
 def _by_theory(points: Sequence[_Point], calls: float, knee: int) -> _Fit:
     """Fit the base alone: of a server with ``knee`` slots each latency is a multiple of it."""
-    base_s = sum(p.calls * p.mean_s / _shape(p.found, knee) for p in points) / calls
+    base_s = sum(p.seconds / _shape(p.found, knee) for p in points) / calls
     return _fit(points, base_s, base_s / knee, knee)
 
 
-def _own_slope(points: Sequence[_Point], calls: float, theory: SpeedCurve) -> _Fit:
+def _own_slope(points: Sequence[_Point], theory: SpeedCurve) -> _Fit:
     """Fit base and slope at theory's knee by weighted least squares, drawn to theory's slope."""
     w = wx = wxx = wy = wxy = 0.0
     for p in points:
@@ -173,8 +201,8 @@ def _own_slope(points: Sequence[_Point], calls: float, theory: SpeedCurve) -> _F
         w += weight
         wx += weight * x
         wxx += weight * x * x
-        wy += weight * p.mean_s
-        wxy += weight * x * p.mean_s
+        wy += p.seconds / theory.latency_s(p.found) ** 2
+        wxy += x * p.seconds / theory.latency_s(p.found) ** 2
     prior = SLOPE_PRIOR_CALLS / theory.base_s**2
     wxx += prior
     wxy += prior * theory.slope_s
@@ -199,7 +227,7 @@ def _fit(points: Sequence[_Point], base_s: float, slope_s: float, knee: float) -
     loss = 0.0
     for p in points:
         expected_s = curve.latency_s(p.found)
-        loss += p.calls * (math.log(expected_s) + p.mean_s / expected_s)
+        loss += p.calls * math.log(expected_s) + p.seconds / expected_s
     return _Fit(loss, curve)
 
 
