@@ -132,6 +132,7 @@ async def _play(state: Run, started: Started, show: Show) -> None:
     finally:
         done.cancel()
         killing.cancel()
+        await asyncio.gather(done, killing, return_exceptions=True)
 
 
 async def _read(caller: Child, into: Fleet) -> None:

@@ -74,7 +74,7 @@ def nodes(run: Run, width: int) -> Table:
 
     ours, theirs = run.fleets[MESHLB], run.fleets[ROUND_ROBIN]
     our_figures, their_figures = ours.tally.by_node(), theirs.tally.by_node()
-    most = max(8, *ours.in_flight.values(), *theirs.in_flight.values())
+    most = max([8, *ours.in_flight.values(), *theirs.in_flight.values()])
     bar = BAR_WIDTH if wide else 0
     for name, speed in zip(run.names, run.options.speeds, strict=True):
         dead = name == run.killed
