@@ -13,7 +13,7 @@ from meshlb.client.routes import PICKERS
 from meshlb.errors import InvalidInputError
 
 SPEEDS = (1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.25)
-LLAMA_NODES = 2
+LLAMA_NODES = 3
 LEAST_SECONDS, MOST_SECONDS = 4.0, 3600.0
 MOST_NODES = 16
 
