@@ -28,7 +28,7 @@ from meshlb.model import (
     Table,
     TableNode,
 )
-from meshlb.v1 import load_pb2, routing_pb2
+from meshlb.v1 import balance_pb2, load_pb2, routing_pb2
 
 NAME = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 MAX_LABELS, MAX_METRICS, MAX_BUCKETS, MAX_NODES = 32, 64, 256, 10_000
@@ -445,3 +445,12 @@ def share_from_pb(message: routing_pb2.LoadShare) -> LoadShare:
         counted_sequence=message.counted_sequence,
         interval_s=interval_s,
     )
+
+
+def check_subscribe(message: balance_pb2.Subscribe) -> None:
+    """Raise InvalidInputError unless service, client and zone are as they must be."""
+    faults = _Faults()
+    faults.name("subscribe.service", message.service)
+    faults.text("subscribe.client_id", message.client_id, 1, 128)
+    faults.text("subscribe.zone", message.zone, 0, 128)
+    faults.done("INVALID_SUBSCRIPTION")

@@ -1,0 +1,40 @@
+"""Run a controller until SIGTERM or Ctrl-C.
+
+Logs go to standard error: readable on a terminal, JSON otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+
+from meshlb import logs, settings
+from meshlb.controller.app import Controller
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
+    parser.add_argument(
+        "--listen", metavar="HOST:PORT", help="where to serve (default 127.0.0.1:7700)"
+    )
+    parser.add_argument("--config", metavar="FILE", help="meshlb.toml; all in it is optional")
+    parser.add_argument("--log-level", default="info", choices=logs.LEVELS)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve; 0 after an orderly stop."""
+    logs.configure(args.log_level)
+    read = settings.load(args.config) if args.config else settings.Settings()
+    asyncio.run(_serve(Controller(read, args.listen)))
+    return 0
+
+
+async def _serve(controller: Controller) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await controller.start()
+    await stop.wait()
+    await controller.stop()

@@ -1,0 +1,108 @@
+"""What the controller knows of one node, and the state that follows from it."""
+
+from __future__ import annotations
+
+from meshlb.model import Health, LatencyBucket, LoadReport, NodeInfo, NodeState
+from meshlb.policy.smooth import Smooth
+from meshlb.policy.speed import SpeedLearner
+
+FRESH_INTERVALS = 5
+SMOOTH_S = 2.0
+
+Sums = dict[int, tuple[int, float]]
+
+
+class NodeRecord:
+    """One node. Written by ``Fleet`` only."""
+
+    __slots__ = (
+        "calls_at", "drained", "ended", "external", "in_flight", "info", "interval_s",
+        "joined_at", "learner", "report", "report_at", "reported_since", "server_sums",
+        "skew_warned", "slow_start", "smoothed", "stream", "withdrawn_version",
+    )  # fmt: skip
+
+    def __init__(self, info: NodeInfo, stream: object, now: float, slow_start: bool) -> None:
+        self.info = info
+        self.stream: object | None = stream
+        """The report stream that speaks for the node; None: its sidecar is gone."""
+        self.report: LoadReport | None = None
+        self.report_at = now
+        self.reported_since = now
+        self.interval_s = 1.0
+        """Report interval last ordered."""
+        self.joined_at = now
+        self.slow_start = slow_start
+        self.drained = False
+        self.ended = False
+        """Its sidecar said goodbye."""
+        self.withdrawn_version: int | None = None
+        """First version of a table that shows it as draining."""
+        self.calls_at = now
+        """When a client last told of a call that ended well here."""
+        self.in_flight = 0.0
+        """All clients' calls here at the last tick, and those of others that the server sees."""
+        self.smoothed = Smooth(SMOOTH_S)
+        self.external = Smooth(SMOOTH_S)
+        self.learner = SpeedLearner()
+        self.server_sums: Sums = {}
+        self.skew_warned = False
+
+    def state(self, now: float, fresh_s: float) -> tuple[NodeState, str]:
+        """Return what tables are to say, and why."""
+        if self.drained:
+            return NodeState.DRAINING, "withdrawn by its sidecar"
+        if self.ended:
+            return NodeState.UNKNOWN, "its sidecar said goodbye"
+        age_s = now - self.report_at
+        if age_s > max(fresh_s, FRESH_INTERVALS * self.interval_s):
+            return NodeState.UNKNOWN, f"no report for more than {fresh_s:g} s"
+        if self.report is not None and self.report.health is Health.NOT_SERVING:
+            return NodeState.UNHEALTHY, "its health check fails"
+        return NodeState.ACTIVE, "reports"
+
+    def take_report(self, report: LoadReport, now: float, fresh_s: float) -> None:
+        """Keep the newest report; learn from the server's own latencies, which are exact."""
+        if self.report is None or now - self.report_at > max(
+            fresh_s, FRESH_INTERVALS * self.interval_s
+        ):
+            self.reported_since = now
+        self.info = report.node
+        self.report = report
+        self.report_at = now
+        self.ended = False
+        if report.latency:
+            fresh = self.server_sums or {b.in_flight: (b.count, b.sum_s) for b in report.latency}
+            self.server_sums, new = differences(fresh, report.latency)
+            self.learner.observe(new, now)
+
+    def take_latency(self, new: list[LatencyBucket], now: float) -> None:
+        """Learn from calls that a client saw, unless the server itself tells more exactly."""
+        if not self.server_sums:
+            self.learner.observe(new, now)
+
+    def count(self, clients: float, now: float, fresh_s: float) -> None:
+        """Note the clients' calls here; the server's own count adds those that bypass meshlb."""
+        report = self.report
+        seen = None if report is None else report.in_flight
+        if seen is not None and now - self.report_at <= fresh_s:
+            clients += self.external.add(max(0.0, seen - clients), now)
+        self.in_flight = clients
+        self.smoothed.add(clients, now)
+
+
+def differences(old: Sums, buckets: tuple[LatencyBucket, ...]) -> tuple[Sums, list[LatencyBucket]]:
+    """Return the sums now, and the calls that are new since ``old``.
+
+    A count that fell means that the reporter began anew: all of its calls are new then.
+    """
+    sums: Sums = {}
+    new = []
+    for bucket in buckets:
+        count, total_s = old.get(bucket.in_flight, (0, 0.0))
+        if bucket.count < count:
+            count, total_s = 0, 0.0
+        sums[bucket.in_flight] = (bucket.count, bucket.sum_s)
+        if bucket.count > count:
+            added_s = max(0.0, bucket.sum_s - total_s)
+            new.append(LatencyBucket(bucket.in_flight, bucket.count - count, added_s))
+    return sums, new

@@ -1,0 +1,222 @@
+"""One service as the controller knows it: its nodes, its clients, and the table it has out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+from meshlb import plugins
+from meshlb.model import CallReport, NodeState, Table, TableNode
+from meshlb.policy import hysteresis, subsets
+from meshlb.policy.client_record import ClientRecord
+from meshlb.policy.node_record import NodeRecord, differences
+from meshlb.policy.weights import Seen, normalised
+from meshlb.settings import WEIGHTS, ServiceSettings
+
+SLOW_START_FLOOR = 0.1
+
+
+class ServiceRecord:
+    """One service. Written by ``Fleet`` only."""
+
+    def __init__(self, name: str, settings: ServiceSettings) -> None:
+        self.name = name
+        self.settings = settings
+        self.nodes: dict[str, NodeRecord] = {}
+        self.clients: dict[str, ClientRecord] = {}
+        self.in_flight: dict[str, float] = {}
+        """Calls in flight by node at the last tick."""
+        self.states: dict[str, tuple[NodeState, str]] = {}
+        self.membership = 0
+        """Grows when nodes or watchers come or go."""
+        self.table: Table | None = None
+        self._table_at = 0.0
+        weights = plugins.load(WEIGHTS, settings.weight)
+        self._weight = weights.weight
+        self._weight_params = weights.Params(**settings.weight_params)
+
+    def client(self, client_id: str, now: float) -> ClientRecord:
+        """Return a client's record, made if it is new."""
+        client = self.clients.get(client_id)
+        if client is None:
+            number = subsets.free_number(c.number for c in self.clients.values())
+            client = self.clients[client_id] = ClientRecord(number, now)
+        return client
+
+    def forget(self, node_id: str) -> None:
+        """Drop a node."""
+        del self.nodes[node_id]
+        self.membership += 1
+
+    def observe_calls(self, report: CallReport, now: float) -> None:
+        """Take one client's counts in, and learn speeds from the calls that are new."""
+        client = self.client(report.client_id, now)
+        client.take_report(report, now)
+        for calls in report.nodes:
+            node = self.nodes.get(calls.node_id)
+            if node is None:
+                continue
+            if calls.succeeded > client.succeeded.get(calls.node_id, 0):
+                node.calls_at = now
+                sums, new = differences(client.sums.get(calls.node_id, {}), calls.latency)
+                client.sums[calls.node_id] = sums
+                node.take_latency(new, now)
+            client.succeeded[calls.node_id] = calls.succeeded
+
+    def count(self, now: float, interval_s: float) -> None:
+        """Add up the calls in flight of all clients that reported lately; drop the others."""
+        totals = dict.fromkeys(self.nodes, 0.0)
+        gone = []
+        for client_id, client in self.clients.items():
+            if client.live(now, interval_s):
+                for node_id, own in client.in_flight.items():
+                    if node_id in totals:
+                        totals[node_id] += own
+            elif client.watchers <= 0:
+                gone.append(client_id)
+        for client_id in gone:
+            del self.clients[client_id]
+        for node_id, node in self.nodes.items():
+            node.count(totals[node_id], now, self.settings.fresh_s)
+            totals[node_id] = node.in_flight
+        self.in_flight = totals
+
+    def refresh_states(
+        self, now: float
+    ) -> Iterator[tuple[str, NodeState | None, NodeState | None, str]]:
+        """Bring every node's state up to ``now``, forget those long gone; yield what changed."""
+        for node_id, node in list(self.nodes.items()):
+            why = self._forgettable(node, now)
+            if why:
+                before, _ = self.states.pop(node_id, (None, ""))
+                self.forget(node_id)
+                self.in_flight.pop(node_id, None)
+                yield node_id, before, None, why
+                continue
+            state = node.state(now, self.settings.fresh_s)
+            before, _ = self.states.get(node_id, (None, ""))
+            self.states[node_id] = state
+            if before is not state[0]:
+                yield node_id, before, state[0], state[1]
+        for node_id in self.states.keys() - self.nodes.keys():
+            before, _ = self.states.pop(node_id)
+            yield node_id, before, None, "its address was taken over"
+
+    def _forgettable(self, node: NodeRecord, now: float) -> str | None:
+        forget_s = self.settings.forget_s
+        silent = node.ended or now - node.report_at > forget_s
+        if node.drained and node.withdrawn_version is not None and node.ended:
+            watching = [c.acked or 0 for c in self.clients.values() if c.watchers > 0]
+            seen_by_all = min(watching, default=node.withdrawn_version) >= node.withdrawn_version
+            if node.in_flight <= 0 and seen_by_all:
+                return "withdrawn, and its last call has ended"
+        if silent and now - max(node.report_at, node.calls_at) > forget_s:
+            return f"silent, and no call succeeded there, for {forget_s:g} s"
+        return None
+
+    def next_table(
+        self, now: float, controller_id: str, epoch: int, complete: bool
+    ) -> Table | None:
+        """Return a new table if clients need one, and keep it; None if the one out will do.
+
+        A controller that has just started and knows no node yet has no table: clients wait, or
+        keep what another gave them.
+        """
+        if not self.nodes and not complete:
+            return None
+        old = self.table
+        if old is not None and not self._due(old, now, complete):
+            return None
+        nodes = self._table_nodes(now)
+        if old is not None and old.complete == complete:
+            changed = hysteresis.structure_changed(old.nodes, nodes)
+            if not changed:
+                self._table_at = now  # looked at: again after the interval
+                if not hysteresis.figures_moved(old.nodes, nodes, self.settings.publish_change):
+                    return None
+        self.table = Table(
+            service=self.name,
+            controller_id=controller_id,
+            epoch=epoch,
+            version=1 if old is None else old.version + 1,
+            complete=complete,
+            nodes=nodes,
+            picker=self.settings.picker,
+            idempotent_methods=self.settings.idempotent_methods,
+        )
+        self._table_at = now
+        for node in nodes:
+            record = self.nodes[node.node_id]
+            if node.state is NodeState.DRAINING and record.withdrawn_version is None:
+                record.withdrawn_version = self.table.version
+        return self.table
+
+    def _due(self, old: Table, now: float, complete: bool) -> bool:
+        """Return whether the figures are to be looked at, or something else surely changed."""
+        if now - self._table_at >= self.settings.publish_interval_s or old.complete != complete:
+            return True
+        if len(old.nodes) != len(self.nodes):
+            return True
+        for node in old.nodes:
+            record = self.nodes.get(node.node_id)
+            if (
+                record is None
+                or node.state is not self.states[node.node_id][0]
+                or node.incarnation != record.info.incarnation
+                or node.address != record.info.address
+            ):
+                return True
+        return False
+
+    def _table_nodes(self, now: float) -> tuple[TableNode, ...]:
+        curves = {key: n.learner.curve(now, n.info.slots) for key, n in self.nodes.items()}
+        raw: dict[str, float | None] = {}
+        for key, node in self.nodes.items():
+            report = node.report
+            used = None if report is None else report.application
+            seen = Seen(
+                curve=curves[key],
+                in_flight=node.smoothed.value,
+                utilization=report.host_cpu if report is not None and used is None else used,
+                requests_per_s=None if report is None else report.requests_per_s,
+                errors_per_s=None if report is None else report.errors_per_s,
+                reported_for_s=node.report_at - node.reported_since,
+                report_age_s=now - node.report_at,
+            )
+            raw[key] = self._weight(seen, self._weight_params)
+        weights = normalised(raw)
+        return tuple(
+            TableNode(
+                node_id=key,
+                incarnation=node.info.incarnation,
+                address=node.info.address,
+                authority=node.info.authority,
+                state=self.states[key][0],
+                weight=weights[key] * self._slow_start(node, now),
+                curve=curves[key],
+                slots=node.info.slots,
+                zone=node.info.zone,
+            )
+            for key, node in sorted(self.nodes.items())
+        )
+
+    def _slow_start(self, node: NodeRecord, now: float) -> float:
+        window_s = self.settings.slow_start_s
+        if not node.slow_start or window_s <= 0:
+            return 1.0
+        return min(1.0, max(SLOW_START_FLOOR, (now - node.joined_at) / window_s))
+
+    def table_of(self, client_id: str) -> Table | None:
+        """Return one client's table: the whole one, or its own stable subset of it."""
+        table = self.table
+        client = self.clients.get(client_id)
+        if table is None or client is None:
+            return table
+        ids: Sequence[str] = [n.node_id for n in table.nodes]
+        if len(ids) > self.settings.subset_size:
+            ids = subsets.subset(subsets.ring(ids), client.number, self.settings.subset_size)
+            chosen = set(ids)
+            nodes = tuple(n for n in table.nodes if n.node_id in chosen)
+            table = dataclasses.replace(table, nodes=nodes)
+        client.node_ids = ids
+        return table

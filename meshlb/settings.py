@@ -1,0 +1,238 @@
+"""``meshlb.toml``: small frozen dataclasses, read, checked and shown in one place.
+
+Unknown keys are errors, and all faults are told at once, each as "KEY = VALUE: allowed range".
+Times are seconds, parts are fractions. A missing key has the default written here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from meshlb import plugins
+from meshlb.errors import InvalidInputError
+from meshlb.model import DEFAULT_PICKER
+
+PICKERS = "meshlb.policy.pickers"
+WEIGHTS = "meshlb.policy.weights"
+T = TypeVar("T", "ControllerSettings", "ServiceSettings")
+_SERVICE = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
+
+
+def _number(default: float, least: float, most: float, help: str) -> Any:
+    return field(default=default, metadata={"range": (least, most), "help": help})
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerSettings:
+    """The whole controller."""
+
+    listen: str = field(
+        default="127.0.0.1:7700",
+        metadata={"help": "HOST:PORT to serve on; port 0 takes a free one"},
+    )
+    tick_s: float = _number(0.1, 0.01, 10, "time between decisions")
+    reports_per_s: float = _number(
+        2000, 1, 1e6, "load reports a second from all sidecars together; intervals grow to hold it"
+    )
+    shares_per_s: float = _number(
+        1000, 1, 1e6, "shares a second to all clients together; intervals grow to hold it"
+    )
+    min_interval_s: float = _number(0.1, 0.02, 60, "least time between reports, and between shares")
+    grace_s: float = _number(
+        3, 0, 600, "after its start, how long a controller listens before its tables are complete"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSettings:
+    """One service; ``[service.NAME]`` in the file, ``[default]`` for those that have none."""
+
+    picker: str = field(
+        default=DEFAULT_PICKER, metadata={"plugin": PICKERS, "help": "how clients choose a node"}
+    )
+    weight: str = field(
+        default="capacity", metadata={"plugin": WEIGHTS, "help": "how weights are computed"}
+    )
+    weight_params: Mapping[str, Any] = field(
+        default_factory=dict, metadata={"params_of": "weight", "help": "parameters of that file"}
+    )
+    idempotent_methods: tuple[str, ...] = field(
+        default=(),
+        metadata={"help": 'methods that may be sent twice: "/pkg.Service/Method", "/pkg.Service/"'},
+    )
+    fresh_s: float = _number(
+        3, 0.1, 3600, "a node is unknown when its last report is older than this and 5 intervals"
+    )
+    forget_s: float = _number(
+        60, 1, 86400, "an unknown node is forgotten after this if no call succeeds there either"
+    )
+    slow_start_s: float = _number(
+        10, 0, 3600, "a node that joins others grows to its full weight in this time; 0: at once"
+    )
+    subset_size: int = field(
+        default=64,
+        metadata={"range": (1, 10000), "help": "nodes that one client gets at the most"},
+    )
+    publish_change: float = _number(
+        0.05, 0, 1, "a weight or speed must move by this part to make a new table"
+    )
+    publish_interval_s: float = _number(
+        0.5, 0.05, 60, "least time between tables that change only weights or speeds"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All that a configuration file says."""
+
+    controller: ControllerSettings = field(default_factory=ControllerSettings)
+    default: ServiceSettings = field(default_factory=ServiceSettings)
+    services: Mapping[str, ServiceSettings] = field(default_factory=dict)
+
+    def of(self, service: str) -> ServiceSettings:
+        """Return what holds for a service."""
+        return self.services.get(service, self.default)
+
+
+def load(path: str | Path) -> Settings:
+    """Read a file. Raises InvalidInputError for one that is missing, no TOML, or wrong."""
+    try:
+        raw = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidInputError(
+            f"config = {str(path)!r}: a readable file ({error.strerror})", reason="INVALID_CONFIG"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInputError(
+            f"config = {str(path)!r}: valid TOML ({error})", reason="INVALID_CONFIG"
+        ) from error
+    return parse(raw)
+
+
+def parse(raw: Mapping[str, Any]) -> Settings:
+    """Return the settings that a parsed file says; raise InvalidInputError with all its faults."""
+    faults = [
+        f"{key} = {raw[key]!r}: not a key; known: controller, default, service"
+        for key in raw.keys() - {"controller", "default", "service"}
+    ]
+    controller = _read(
+        ControllerSettings(), _section(raw, "controller", faults), "controller", faults
+    )
+    default = _read(ServiceSettings(), _section(raw, "default", faults), "default", faults)
+    services = {}
+    for name, section in _section(raw, "service", faults).items():
+        if not _SERVICE.match(name):
+            faults.append(f"service.{name}: a name of 1 to 128 characters of A-Z a-z 0-9 . _ -")
+        if not isinstance(section, Mapping):
+            faults.append(f"service.{name} = {section!r}: a table")
+            continue
+        services[name] = _read(default, section, f"service.{name}", faults)
+    if faults:
+        raise InvalidInputError(faults, reason="INVALID_CONFIG")
+    return Settings(controller, default, services)
+
+
+def to_toml(settings: Settings) -> str:
+    """Return the effective settings as a file that loads back to the same."""
+    parts = [
+        _toml_table("controller", settings.controller),
+        _toml_table("default", settings.default),
+    ]
+    parts += [_toml_table(f'service."{n}"', s) for n, s in sorted(settings.services.items())]
+    return "\n".join(parts)
+
+
+def _section(raw: Mapping[str, Any], key: str, faults: list[str]) -> Mapping[str, Any]:
+    section = raw.get(key, {})
+    if isinstance(section, Mapping):
+        return section
+    faults.append(f"{key} = {section!r}: a table")
+    return {}
+
+
+def _read(base: T, section: Mapping[str, Any], at: str, faults: list[str]) -> T:
+    fields = {f.name: f for f in dataclasses.fields(base)}
+    good: dict[str, Any] = {}
+    for key, value in section.items():
+        if key not in fields:
+            faults.append(f"{at}.{key} = {value!r}: not a key; known: {', '.join(sorted(fields))}")
+            continue
+        wrong = _fault(value, getattr(base, key), fields[key].metadata)
+        if wrong:
+            faults.append(f"{at}.{key} = {value!r}: {wrong}")
+        else:
+            good[key] = tuple(value) if isinstance(value, list) else value
+    made = dataclasses.replace(base, **good)
+    for key, entry in fields.items():
+        of = entry.metadata.get("params_of")
+        if of is not None:
+            module = plugins.load(fields[of].metadata["plugin"], getattr(made, of))
+            faults += _params_faults(module.Params, getattr(made, key), f"{at}.{key}")
+    return made
+
+
+def _fault(value: Any, default: Any, metadata: Mapping[str, Any]) -> str | None:
+    """Return what is allowed, if the value is not; None for a good one."""
+    if "plugin" in metadata:
+        known = plugins.names(metadata["plugin"])
+        return None if value in known else f"one of {', '.join(known)}"
+    if "range" in metadata:
+        least, most = metadata["range"]
+        kind = int if isinstance(default, int) else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kind) or not least <= value <= most:
+            whole = "a whole number " if kind is int else ""
+            return f"{whole}from {least:g} to {most:g}"
+        return None
+    if isinstance(default, tuple):
+        good = isinstance(value, list) and all(
+            isinstance(v, str) and re.match(r"/[^/\s]+/[^/\s]*\Z", v) for v in value
+        )
+        return None if good else 'a list of "/pkg.Service/Method" or "/pkg.Service/"'
+    if isinstance(default, Mapping):
+        return None if isinstance(value, Mapping) else "a table"
+    return None if isinstance(value, str) and value else "a text that is not empty"
+
+
+def _params_faults(kind: type, params: Mapping[str, Any], at: str) -> list[str]:
+    known = {f.name for f in dataclasses.fields(kind)}
+    faults = [
+        f"{at}.{key} = {value!r}: not a key; known: {', '.join(sorted(known)) or 'none'}"
+        for key, value in params.items()
+        if key not in known
+    ]
+    return faults + [
+        f"{at}.{key} = {value!r}: a finite number, 0 or more"
+        for key, value in params.items()
+        if key in known
+        and (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float))
+            or not 0 <= value < math.inf
+        )
+    ]
+
+
+def _toml_table(name: str, settings: ControllerSettings | ServiceSettings) -> str:
+    lines = [f"[{name}]"]
+    for entry in dataclasses.fields(settings):
+        value = getattr(settings, entry.name)
+        lines.append(f"{entry.name} = {_toml(value)}  # {entry.metadata['help']}")
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml(v) for v in value) + "]"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{k} = {_toml(v)}" for k, v in value.items()) + "}"
+    return repr(value)
