@@ -24,6 +24,9 @@ def main() -> int:
     except (KeyboardInterrupt, asyncio.CancelledError):
         print("demo: stopped", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:  # whoever read the lines has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return INTERRUPTED
 
 
 def demo() -> int:

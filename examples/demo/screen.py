@@ -12,13 +12,13 @@ from examples.demo.state import MESHLB, ROUND_ROBIN, Known, Run
 from examples.demo.tally import Figures, figures
 
 OURS, THEIRS, DEAD = "bright_cyan", "bright_magenta", "bold red"
-BAR_WIDTH = 10
-WIDE = 110
-"""Columns from which everything fits."""
+BAR_WIDTH = 8
+WIDE, MIDDLE = 118, 100
+"""Columns from which everything fits, and from which all but bars and what was learned."""
 EVENTS_SHOWN = 5
 NOTHING = figures([])
 ENGINES = {
-    "emulated": "emulated engines (a model's timing, no model)",
+    "emulated": "emulated engines (only a model's timing)",
     "llama": "real language model (Gemma 3 270M, llama.cpp)",
 }
 
@@ -28,7 +28,7 @@ def frame(run: Run, width: int) -> RenderableType:
     options = run.options
     title = Text.assemble(
         (" meshlb ", f"bold black on {OURS}"),
-        f"  {len(run.names)} model servers a fleet, {ENGINES[options.engine]}\n",
+        f"  2 x {len(run.names)} model servers, {ENGINES[options.engine]}\n",
         (f"          {run.load}", "dim"),
     )
     progress = Table.grid(expand=True, padding=(0, 1))
@@ -42,7 +42,16 @@ def frame(run: Run, width: int) -> RenderableType:
         f"{len(done.calls)} of {run.planned} calls",
     )
     return Panel(
-        Group(title, Text(), nodes(run, width), Text(), totals(run), Text(), events(run), progress),
+        Group(
+            title,
+            Text(),
+            nodes(run, width),
+            Text(),
+            totals(run, width),
+            Text(),
+            events(run),
+            progress,
+        ),
         border_style="dim",
         padding=(0, 1),
     )
@@ -50,7 +59,7 @@ def frame(run: Run, width: int) -> RenderableType:
 
 def nodes(run: Run, width: int) -> Table:
     """Return one row a node, the same node of both fleets side by side."""
-    wide = width >= WIDE
+    wide, middle = width >= WIDE, width >= MIDDLE
     table = Table(box=None, expand=True, padding=(0, 1), pad_edge=False)
 
     def column(name: str, style: str, group: str = "", *, right: bool = True) -> None:
@@ -63,14 +72,12 @@ def nodes(run: Run, width: int) -> Table:
     if wide:
         column("learned ms", OURS)
         column("weight", OURS)
-    column("share", OURS)
-    column("in flight", OURS, right=False)
-    column("p50 s", OURS)
-    column("p99 s", OURS)
-    column("share", THEIRS, ROUND_ROBIN)
-    column("in flight", THEIRS, right=False)
-    column("p50 s", THEIRS)
-    column("p99 s", THEIRS)
+    for style, group in ((OURS, ""), (THEIRS, ROUND_ROBIN)):
+        column("share", style, group)
+        column("in flight", style, right=False)
+        if middle:
+            column("p50 s", style)
+        column("p99 s", style)
 
     ours, theirs = run.fleets[MESHLB], run.fleets[ROUND_ROBIN]
     our_figures, their_figures = ours.tally.by_node(), theirs.tally.by_node()
@@ -88,47 +95,38 @@ def nodes(run: Run, width: int) -> Table:
             *((_curve(known), weight) if wide else ()),
             _share(mine, len(ours.tally.calls)),
             _in_flight(ours.in_flight.get(name), most, bar, OURS, dead),
-            *_times(mine),
+            *_times(mine, middle),
             _share(other, len(theirs.tally.calls)),
             _in_flight(theirs.in_flight.get(name), most, bar, THEIRS, dead),
-            *_times(other),
+            *_times(other, middle),
             style="dim" if dead else "",
         )
     return table
 
 
-def totals(run: Run) -> Table:
+def totals(run: Run, width: int) -> Table:
     """Return both fleets' sums, and how many times as long the other took."""
+    middle = width >= MIDDLE
     table = Table(box=None, expand=True, padding=(0, 1), pad_edge=False, header_style="dim")
     table.add_column("", no_wrap=True)
-    for name in ("\ncalls", "\nfailed", "broken\nstreams", "taken up\nagain", "un-\nfinished"):
-        table.add_column(name, justify="right")
-    for name in ("first token\np50 s", "\np99 s", "whole call\np50 s", "\np99 s"):
-        table.add_column(name, justify="right")
-    both = {name: fleet.tally.total() for name, fleet in run.fleets.items()}
-    for name, style in ((MESHLB, OURS), (ROUND_ROBIN, THEIRS)):
-        sums = both[name]
+    rare = ("taken up\nagain", "un-\nfinished") if middle else ()
+    times = ("first token\np50 s", "\np99 s", "whole call\np50 s", "\np99 s")
+    for name in ("\ncalls", "\nfailed", "broken\nstreams", *rare, *times):
+        table.add_column(name, justify="right", no_wrap=True)
+    both = [fleet.tally.total() for fleet in run.fleets.values()]
+    spans = [(t.first_p50_s, t.first_p99_s, t.p50_s, t.p99_s) for t in both]
+    for name, style, sums, taken in zip(run.fleets, (OURS, THEIRS), both, spans, strict=True):
         table.add_row(
             Text(name, f"bold {style}"),
             str(sums.calls),
             _bad(sums.failed),
             _bad(sums.broken),
-            str(sums.moved),
-            str(sums.cut_off),
-            *(
-                seconds(value)
-                for value in (sums.first_p50_s, sums.first_p99_s, sums.p50_s, sums.p99_s)
-            ),
+            *((str(sums.moved), str(sums.cut_off)) if middle else ()),
+            *map(seconds, taken),
         )
-    ours, theirs = both[MESHLB], both[ROUND_ROBIN]
-    pairs = (
-        (ours.first_p50_s, theirs.first_p50_s),
-        (ours.first_p99_s, theirs.first_p99_s),
-        (ours.p50_s, theirs.p50_s),
-        (ours.p99_s, theirs.p99_s),
-    )
-    ratios = (f"{t / o:.1f}x" if o and t else "-" for o, t in pairs)
-    table.add_row(Text("times as long", "dim"), "", "", "", "", "", *ratios, style="bold")
+    ratios = (f"{t / o:.1f}x" if o and t else "-" for o, t in zip(*spans, strict=True))
+    blank = [""] * (5 if middle else 3)
+    table.add_row(Text("times as long", "dim"), *blank, *ratios, style="bold")
     return table
 
 
@@ -153,7 +151,7 @@ def summary(run: Run, width: int) -> RenderableType:
         "dim",
     )
     return Panel(
-        Group(nodes(run, width), Text(), totals(run), Text(), note, verdict),
+        Group(nodes(run, width), Text(), totals(run, width), Text(), note, verdict),
         title=f"{run.options.seconds:.0f} s, {ENGINES[run.options.engine]}",
         subtitle=f"killed midway in both fleets: {run.killed}" if run.killed else None,
         border_style="dim",
@@ -206,8 +204,8 @@ def _in_flight(count: int | None, most: int, width: int, style: str, dead: bool)
     return Text.assemble(f"{count:3d} ", ("\N{FULL BLOCK}" * cells, style))
 
 
-def _times(sums: Figures) -> tuple[str, str]:
-    return seconds(sums.p50_s), seconds(sums.p99_s)
+def _times(sums: Figures, both: bool) -> tuple[str, ...]:
+    return (*((seconds(sums.p50_s),) if both else ()), seconds(sums.p99_s))
 
 
 def _bad(count: int) -> Text:
