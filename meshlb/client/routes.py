@@ -27,7 +27,7 @@ from meshlb.model import (
     TableNode,
 )
 from meshlb.policy import zones
-from meshlb.policy.load import Candidate, ClientLoad, NodeLoad, occupancy
+from meshlb.policy.load import Candidate, ClientLoad, NodeLoad, bucket, occupancy
 from meshlb.policy.pickers import Picker
 
 PICKERS = "meshlb.policy.pickers"
@@ -102,13 +102,6 @@ class _Picks:
         self.picker = picker
 
 
-def _bucket(found: float) -> int:
-    """Return the bucket of an occupancy: exact to 32, then five significant bits."""
-    n = int(found + 0.5)
-    shift = max(0, n.bit_length() - 5)
-    return n >> shift << shift
-
-
 class Routes:
     """Table, counts and links that channels to one target share in one process (and loop)."""
 
@@ -165,6 +158,7 @@ class Routes:
         """Take the controller's counts in; the own calls that they contain are taken out."""
         with self.lock:
             self.client.share = share.share
+            self.client.count_age_s = share.interval_s
             own = self._own_at.get(share.counted_sequence, {})
             for node in self.nodes.values():
                 total = share.in_flight.get(node.info.node_id)
@@ -176,6 +170,7 @@ class Routes:
         """Forget the counts of others once they are stale; own counts and the share go on."""
         with self.lock:
             if now > self._share_until:
+                self.client.count_age_s = None
                 for node in self.nodes.values():
                     node.load.others = None
 
@@ -227,7 +222,7 @@ class Routes:
             if outcome is Outcome.OK:
                 node.succeeded += 1
                 load.observe_response(latency_s, True, now)
-                entry = node.buckets.get(key := _bucket(found))
+                entry = node.buckets.get(key := bucket(found))
                 if entry is None:
                     node.buckets[key] = [1, latency_s]
                 else:

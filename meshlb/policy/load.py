@@ -51,20 +51,22 @@ class NodeLoad:
 class ClientLoad:
     """Live counts of one client over all of its nodes."""
 
-    __slots__ = ("in_flight", "share")
+    __slots__ = ("count_age_s", "in_flight", "share")
 
     def __init__(self) -> None:
         self.in_flight = 0
         """Own calls in flight, all nodes."""
         self.share: float | None = None
         """This client's part of all calls in flight, in (0, 1]; None: unknown."""
+        self.count_age_s: float | None = None
+        """About how old the counts of others are when used; None: there are none, or stale."""
 
 
 def occupancy(node: NodeLoad, client: ClientLoad) -> float:
     """Return the calls likely in flight at the node, all clients together.
 
-    A blend: own count scaled up by the share where the client has many calls of its own, the
-    controller's count of the others plus the own ones where it has few.
+    A blend: own count scaled up by the share where the client has many calls of its own or nearly
+    all calls are its own, the controller's count of the others plus the own ones where it has few.
     """
     own = node.in_flight
     share = client.share
@@ -73,7 +75,9 @@ def occupancy(node: NodeLoad, client: ClientLoad) -> float:
         return own if share is None else own / share
     if share is None:
         return own + others
-    trust = client.in_flight / TRUST_OWN_AT
+    if share >= 1.0:
+        return own
+    trust = client.in_flight / (TRUST_OWN_AT * (1.0 - share))
     if trust >= 1.0:
         return own / share
     return trust * own / share + (1.0 - trust) * (own + others)

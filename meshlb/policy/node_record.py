@@ -16,9 +16,9 @@ class NodeRecord:
     """One node. Written by ``Fleet`` only."""
 
     __slots__ = (
-        "calls_at", "drained", "ended", "external", "in_flight", "info", "interval_s",
-        "joined_at", "learner", "report", "report_at", "reported_since", "server_sums",
-        "skew_warned", "slow_start", "smoothed", "stream", "withdrawn_version",
+        "calls_at", "calls_ended", "drained", "ended", "external", "in_flight", "info",
+        "interval_s", "joined_at", "learner", "report", "report_at", "reported_since",
+        "server_sums", "skew_warned", "slow_start", "smoothed", "stream", "withdrawn_version",
     )  # fmt: skip
 
     def __init__(self, info: NodeInfo, stream: object, now: float, slow_start: bool) -> None:
@@ -39,6 +39,8 @@ class NodeRecord:
         """First version of a table that shows it as draining."""
         self.calls_at = now
         """When a client last told of a call that ended well here."""
+        self.calls_ended = 0
+        """Clients' calls that ended well since the last tick."""
         self.in_flight = 0.0
         """All clients' calls here at the last tick, and those of others that the server sees."""
         self.smoothed = Smooth(SMOOTH_S)
@@ -84,8 +86,12 @@ class NodeRecord:
         """Note the clients' calls here; the server's own count adds those that bypass meshlb."""
         report = self.report
         seen = None if report is None else report.in_flight
+        beside = 0.0
         if seen is not None and now - self.report_at <= fresh_s:
-            clients += self.external.add(max(0.0, seen - clients), now)
+            beside = self.external.add(max(0.0, seen - clients), now)
+        self.learner.observe_flow(clients, self.calls_ended, now, beside)
+        self.calls_ended = 0
+        clients += beside
         self.in_flight = clients
         self.smoothed.add(clients, now)
 

@@ -51,13 +51,16 @@ class ServiceRecord:
     def observe_calls(self, report: CallReport, now: float) -> None:
         """Take one client's counts in, and learn speeds from the calls that are new."""
         client = self.client(report.client_id, now)
+        known = client.sequence > 0  # else its sums hold calls from before this controller's time
         client.take_report(report, now)
         for calls in report.nodes:
             node = self.nodes.get(calls.node_id)
             if node is None:
                 continue
-            if calls.succeeded > client.succeeded.get(calls.node_id, 0):
+            ended = calls.succeeded - client.succeeded.get(calls.node_id, 0)
+            if ended > 0:
                 node.calls_at = now
+                node.calls_ended += ended if known else 0
                 sums, new = differences(client.sums.get(calls.node_id, {}), calls.latency)
                 client.sums[calls.node_id] = sums
                 node.take_latency(new, now)
