@@ -38,8 +38,16 @@ KEPT_CALLS = 16.0
 HOLD_S = 300.0
 """A node that nobody has called for so long is unknown again."""
 
+SHAPE_FORGET_S = 60.0
+"""Time constant for the curve's shape, which changes seldom and takes more calls to tell."""
+
+SHAPE_S = 5.0
+"""A shape is fitted at most so often, once it rests on ``SHAPE_CALLS``."""
+
+SHAPE_CALLS = 200.0
+
 REFIT_S = 0.5
-"""A curve is fitted at most so often."""
+"""A curve is scaled to the newest calls at most so often."""
 
 KNEES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192, 256)
 """Knees that are tried, in calls."""
@@ -50,8 +58,9 @@ CLEAR_GAIN = 0.03
 SLOPE_PRIOR_CALLS = 20.0
 """Theory's slope counts as much as so many calls."""
 
-_MIN_S = 1e-6
-_MAX_S = 1e6
+_LEAST_S = 1e-6
+_LEAST_SLOPE_S = 1e-9
+_MOST_S = 1e6
 _RESCALE_AT = 1e9
 
 
@@ -71,9 +80,10 @@ class _Fit(NamedTuple):
 class _Evidence:
     """Calls and seconds by occupancy, forgotten at an exponential rate."""
 
-    __slots__ = ("_growth", "_latest", "_sums", "calls", "ended_at")
+    __slots__ = ("_forget_s", "_growth", "_latest", "_sums", "calls", "ended_at")
 
-    def __init__(self) -> None:
+    def __init__(self, forget_s: float) -> None:
+        self._forget_s = forget_s
         self._sums: dict[int, list[float]] = {}
         """Occupancy -> [calls, seconds], both times ``_growth`` when they came."""
         self.calls = 0.0
@@ -102,7 +112,7 @@ class _Evidence:
         self._latest = now
         if self.calls <= KEPT_CALLS:
             return
-        keep = max(math.exp(-elapsed / FORGET_S), KEPT_CALLS / self.calls)
+        keep = max(math.exp(-elapsed / self._forget_s), KEPT_CALLS / self.calls)
         self.calls *= keep
         self._growth /= keep
         if self._growth > _RESCALE_AT:
@@ -110,7 +120,7 @@ class _Evidence:
             self._sums = {
                 found: [calls / growth, seconds / growth]
                 for found, (calls, seconds) in self._sums.items()
-                if seconds > growth * _MIN_S
+                if seconds > growth * _LEAST_S
             }
 
     def points(self) -> list[_Point]:
@@ -119,27 +129,64 @@ class _Evidence:
         return [
             _Point(found, calls / growth, seconds / growth)
             for found, (calls, seconds) in sorted(self._sums.items())
-            if seconds > growth * _MIN_S
+            if seconds > growth * _LEAST_S
         ]
+
+
+class _Source:
+    """One kind of evidence: a long memory for the shape of the curve, a short one for its level."""
+
+    __slots__ = ("_curve", "_curve_at", "_shape", "_shape_at", "_slots", "long", "short")
+
+    def __init__(self) -> None:
+        self.long = _Evidence(SHAPE_FORGET_S)
+        self.short = _Evidence(FORGET_S)
+        self._shape: SpeedCurve | None = None
+        self._shape_at = -math.inf
+        self._curve: SpeedCurve | None = None
+        self._curve_at = -math.inf
+        self._slots: int | None = None
+
+    def forget(self, now: float) -> None:
+        """Let all before ``now`` count less."""
+        self.long.forget(now)
+        self.short.forget(now)
+
+    def add(self, found: int, calls: float, seconds: float) -> None:
+        """Take in calls that found ``found`` others, and the sum of their latencies."""
+        found = bucket(max(0, found))
+        self.long.add(found, calls, seconds)
+        self.short.add(found, calls, seconds)
+
+    def curve(self, now: float, slots: int | None) -> SpeedCurve | None:
+        """Return the curve now; None without points."""
+        if (
+            self._curve is not None
+            and slots == self._slots
+            and (now - self._curve_at < REFIT_S or self.short.ended_at <= self._curve_at)
+        ):
+            return self._curve
+        self._curve_at = now
+        every_s = SHAPE_S if self.long.calls > SHAPE_CALLS else REFIT_S
+        if self._shape is None or slots != self._slots or now - self._shape_at >= every_s:
+            self._shape = fit(self.long.points(), slots)
+            self._shape_at = now
+            self._slots = slots
+        self._curve = None if self._shape is None else _scaled(self._shape, self.short.points())
+        return self._curve
 
 
 class SpeedLearner:
     """What all clients have seen of one node's speed. Not safe for concurrent writers."""
 
-    __slots__ = (
-        "_beside", "_calls", "_curve", "_fitted_at", "_fitted_slots", "_flow", "_flow_at",
-        "_in_flight",
-    )  # fmt: skip
+    __slots__ = ("_beside", "_calls", "_flow", "_in_flight", "_looked_at")
 
     def __init__(self) -> None:
-        self._calls = _Evidence()
-        self._flow = _Evidence()
+        self._calls = _Source()
+        self._flow = _Source()
         self._in_flight = 0.0
         self._beside = 0.0
-        self._flow_at: float | None = None
-        self._curve: SpeedCurve | None = None
-        self._fitted_at = -math.inf
-        self._fitted_slots: int | None = None
+        self._looked_at: float | None = None
 
     def observe(self, buckets: Iterable[LatencyBucket], now: float) -> None:
         """Take new calls in: differences since the reporter's last report, not running sums.
@@ -149,7 +196,7 @@ class SpeedLearner:
         self._calls.forget(now)
         for one in buckets:
             if one.count > 0 and 0.0 < one.sum_s < math.inf:
-                self._calls.add(bucket(max(0, one.in_flight)), one.count, one.sum_s)
+                self._calls.add(one.in_flight, one.count, one.sum_s)
 
     def observe_flow(self, in_flight: float, ended: int, now: float, beside: float = 0.0) -> None:
         """Take a look at the node: calls in flight there now, calls ended well since the last look.
@@ -157,28 +204,32 @@ class SpeedLearner:
         To be called at a steady pace, with the sums over all clients. ``beside`` is what else runs
         there and is not among ``ended``: it makes the node busy, but tells nothing of its speed.
         """
-        before, busy, at = self._in_flight, self._beside, self._flow_at
-        self._in_flight, self._beside, self._flow_at = in_flight, beside, now
+        before, busy, at = self._in_flight, self._beside, self._looked_at
+        self._in_flight, self._beside, self._looked_at = in_flight, beside, now
         if at is None or now <= at:
             return
         self._flow.forget(now)
         counted = 0.5 * (before + in_flight)
         if counted > 0.0:
-            found = max(0, int(counted + 0.5 * (busy + beside) - 0.5))
-            self._flow.add(bucket(found), ended, counted * (now - at))
+            found = int(counted + 0.5 * (busy + beside) - 0.5)
+            self._flow.add(found, ended, counted * (now - at))
 
     def curve(self, now: float, slots: int | None) -> SpeedCurve | None:
         """Return the curve learned so far; None until there is evidence enough, or if it is old."""
-        evidence = self._calls
-        if self._flow.calls >= ENOUGH_CALLS and self._flow.ended_at > evidence.ended_at - FORGET_S:
-            evidence = self._flow
-        if evidence.calls < ENOUGH_CALLS or now - evidence.ended_at > HOLD_S:
+        flow, calls = self._flow.short, self._calls.short
+        known = flow.calls >= ENOUGH_CALLS and flow.ended_at > calls.ended_at - FORGET_S
+        source = self._flow if known else self._calls
+        if source.short.calls < ENOUGH_CALLS or now - source.short.ended_at > HOLD_S:
             return None
-        if now - self._fitted_at >= REFIT_S or slots != self._fitted_slots:
-            self._curve = fit(evidence.points(), slots)
-            self._fitted_at = now
-            self._fitted_slots = slots
-        return self._curve
+        return source.curve(now, slots)
+
+
+def _scaled(shape: SpeedCurve, points: Sequence[_Point]) -> SpeedCurve:
+    """Return the curve of that shape which agrees with the points in the mean."""
+    calls = sum(p.calls for p in points)
+    ratio = sum(p.seconds / shape.latency_s(p.found) for p in points) / calls
+    base_s, slope_s = shape.base_s * ratio, shape.slope_s * ratio
+    return SpeedCurve(_within(base_s, _LEAST_S), _within(slope_s, _LEAST_SLOPE_S), shape.knee)
 
 
 def fit(points: Sequence[_Point], slots: int | None) -> SpeedCurve | None:
@@ -239,14 +290,16 @@ def _own_slope(points: Sequence[_Point], theory: SpeedCurve) -> _Fit:
 
 def _fit(points: Sequence[_Point], base_s: float, slope_s: float, knee: float) -> _Fit:
     """Return the curve with its loss: minus the log-likelihood of exponential latencies."""
-    curve = SpeedCurve(
-        min(max(base_s, _MIN_S), _MAX_S), min(max(slope_s, _MIN_S / 1e3), _MAX_S), float(knee)
-    )
+    curve = SpeedCurve(_within(base_s, _LEAST_S), _within(slope_s, _LEAST_SLOPE_S), float(knee))
     loss = 0.0
     for p in points:
         expected_s = curve.latency_s(p.found)
         loss += p.calls * math.log(expected_s) + p.seconds / expected_s
     return _Fit(loss, curve)
+
+
+def _within(value: float, least: float) -> float:
+    return min(max(value, least), _MOST_S)
 
 
 def _shape(found: int, knee: int) -> float:
