@@ -3,7 +3,8 @@
 ``Routes`` is written by the subscription (tables, shares), by links (connected, refused) and by
 calls (begin, end). A ``View`` is one channel's way to pick: it holds an immutable set of picks,
 rebuilt by the next caller after ``generation`` has moved. Knows no gRPC: a link is whatever the
-opener returns, so threads and asyncio share all of this.
+opener returns, so threads and asyncio share all of this. Long because the counts that a call moves
+and the picks that they feed are one lock's business.
 """
 
 from __future__ import annotations
@@ -87,6 +88,7 @@ class Node:
         self.set_info(info)
 
     def set_info(self, info: TableNode) -> None:
+        """Take what a newer table says of the node."""
         self.info = info
         self.candidate = Candidate(info, self.load)
 
@@ -130,6 +132,8 @@ class Routes:
         self._sequence = 0
         self._own_at: OrderedDict[int, dict[str, int]] = OrderedDict()
         self._share_until = 0.0
+        self.started = 0
+        """Attempts begun, all nodes."""
 
     # --- written by the subscription -------------------------------------------------------
 
@@ -259,6 +263,22 @@ class Routes:
             self._moved()
         self._after_change(nodes)
 
+    def forget_all(self, client_id: str) -> None:
+        """Begin anew after a fork: nothing of the parent's can be used, not even to close it."""
+        self.lock = threading.Lock()
+        self.changed = threading.Condition(self.lock)
+        self.client_id = client_id
+        self.rng = random.Random()
+        self.client = ClientLoad()
+        self.nodes = {}
+        self.table = None
+        self.waiting = 0
+        self.refusal = None
+        self._leaving = []
+        self._listeners = []
+        self._own_at.clear()
+        self.generation += 1
+
     def link_of(self, node: Node) -> Any:
         """Return the node's link, made now if there is none yet."""
         link = node.link
@@ -324,6 +344,7 @@ class View:
             load.in_flight += 1
             client.in_flight += 1
             node.started += 1
+            routes.started += 1
         return node, found
 
     def _build(self, nodes: Sequence[Node], table: Table) -> Picker:

@@ -1,0 +1,100 @@
+"""One gRPC channel to one node, for threads.
+
+Readiness is learned from a connectivity subscription, which costs a thread, so it is held only
+while the node is not connected. A call that fails tells the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import Any
+
+import grpc
+
+from meshlb.client.routes import LinkState, Node, Routes
+
+
+class ThreadLink:
+    """A link as ``Routes`` wants it."""
+
+    __slots__ = ("_closed", "_lock", "_node", "_routes", "_watching", "channel", "methods")
+
+    def __init__(self, routes: Routes, node: Node, channel: grpc.Channel) -> None:
+        self.channel = channel
+        self.methods: dict[Any, Any] = {}
+        """The channel's multi-callables, by a method's identity."""
+        self._routes = routes
+        self._node = node
+        self._lock = threading.Lock()
+        self._watching = False
+        self._closed = False
+
+    def connect(self) -> None:
+        """Begin to connect, and say so."""
+        self._routes.link_changed(self._node, LinkState.CONNECTING)
+        self._watch()
+
+    def refused(self) -> None:
+        """Note that a call could not reach the node: no picks until it is connected again."""
+        self._routes.link_changed(self._node, LinkState.DOWN)
+        self._watch()
+
+    def lost(self) -> None:
+        """Note that a call's connection broke: others first, until it is known to be back."""
+        self._routes.link_changed(self._node, LinkState.CONNECTING)
+        self._watch()
+
+    def close(self) -> None:
+        """Close the channel; calls on it are cancelled."""
+        self._closed = True
+        self.channel.close()
+
+    def _watch(self) -> None:
+        with self._lock:
+            if self._watching or self._closed:
+                return
+            self._watching = True
+        with contextlib.suppress(ValueError):  # closed meanwhile
+            self.channel.subscribe(self._changed, try_to_connect=True)
+
+    def _changed(self, state: grpc.ChannelConnectivity) -> None:
+        if state is grpc.ChannelConnectivity.READY:
+            with self._lock:
+                self._watching = False
+            with contextlib.suppress(ValueError):
+                self.channel.unsubscribe(self._changed)
+            self._routes.link_changed(self._node, LinkState.READY)
+        elif state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+            self._routes.link_changed(self._node, LinkState.DOWN)
+
+
+def opener(
+    credentials: grpc.ChannelCredentials | None,
+    options: tuple[tuple[str, Any], ...],
+    compression: grpc.Compression | None,
+) -> Any:
+    """Return the function that opens links with these credentials and options."""
+
+    def open_link(routes: Routes, node: Node) -> ThreadLink:
+        named = node_options(node, options, credentials is not None)
+        channel = (
+            grpc.insecure_channel(node.info.address, named, compression)
+            if credentials is None
+            else grpc.secure_channel(node.info.address, credentials, named, compression)
+        )
+        return ThreadLink(routes, node, channel)
+
+    return open_link
+
+
+def node_options(
+    node: Node, options: tuple[tuple[str, Any], ...], secure: bool
+) -> list[tuple[str, Any]]:
+    """Return the options of one node's channel; its authority is added where it has its own."""
+    named = list(options)
+    if node.info.authority:
+        named.append(("grpc.default_authority", node.info.authority))
+        if secure:
+            named.append(("grpc.ssl_target_name_override", node.info.authority))
+    return named

@@ -1,0 +1,108 @@
+"""One Routes and one Subscription for all channels of a process (and loop) that want the same.
+
+Reference counted: the first call through any of them subscribes, the last close ends it. After a
+fork the child begins anew: threads and connections stay behind in the parent, so every group is
+emptied, and its next call subscribes again.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import uuid
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+
+from meshlb.client.options import UNSET, Options
+from meshlb.client.routes import Link, Node, Routes
+from meshlb.client.subscription import Subscription
+from meshlb.client.target import Target
+
+Opener = Callable[[Routes, Node], Link]
+
+
+class Group:
+    """What channels share. Its methods may be called from any thread."""
+
+    def __init__(
+        self, key: Any, target: Target, opener: Opener, credentials: Any, zone: str
+    ) -> None:
+        self.key = key
+        self.routes = Routes(target.service, _client_id(), opener)
+        self.users = 0
+        self._target = target
+        self._credentials = credentials
+        self._zone = zone
+        self._lock = threading.Lock()
+        self._subscription: Subscription | None = None
+
+    def open(self) -> None:
+        """Subscribe, unless that is done already."""
+        if self._subscription is not None:
+            return
+        with self._lock:
+            if self._subscription is None:
+                self._subscription = Subscription(
+                    self.routes, self._target, self._credentials, self._zone
+                )
+                self._subscription.start()
+
+    def release(self) -> None:
+        """Let go for one channel; the last one ends subscription and links."""
+        with _lock:
+            self.users -= 1
+            if self.users > 0:
+                return
+            _groups.pop(self.key, None)
+        if self._subscription is not None:
+            self._subscription.close()
+        self.routes.close()
+
+    def forked(self) -> None:
+        """Begin anew in a child process."""
+        self._lock = threading.Lock()
+        self._subscription = None
+        self.routes.forget_all(_client_id())
+
+
+_lock = threading.Lock()
+_groups: dict[Any, Group] = {}
+_all: weakref.WeakSet[Group] = weakref.WeakSet()
+
+
+def join(
+    target: Target, credentials: grpc.ChannelCredentials | None, options: Options, kind: Any,
+    opener: Opener,
+) -> Group:  # fmt: skip
+    """Return the group of a channel; ``kind`` tells threads from each event loop."""
+    own = options.controller_credentials
+    controller_credentials = credentials if own is UNSET else own
+    key = (
+        target, id(credentials), id(controller_credentials), repr(options.node_options),
+        options.zone, kind,
+    )  # fmt: skip
+    with _lock:
+        group = _groups.get(key)
+        if group is None:
+            group = _groups[key] = Group(key, target, opener, controller_credentials, options.zone)
+            _all.add(group)
+        group.users += 1
+        return group
+
+
+def _client_id() -> str:
+    return f"{socket.gethostname()[:64]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
+def _after_fork() -> None:
+    global _lock  # noqa: PLW0603 - the parent's may be held for ever by a thread left behind
+    _lock = threading.Lock()
+    for group in list(_all):
+        group.forked()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,238 @@
+"""Keeps Routes fresh from a few daemon threads: watches one controller, reports to all.
+
+Used by channels of both kinds. One thread watches (WatchRoutes), going down the list of controllers
+and back to the first when it is there again; one a controller reports the client's own counts
+(ReportCalls). Nothing that happens here stops a call: the last table stays until a better one
+comes.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import grpc
+import structlog
+
+from meshlb import wire
+from meshlb.client.routes import Routes
+from meshlb.client.target import Target
+from meshlb.errors import InvalidInputError
+from meshlb.model import CallReport, Table
+from meshlb.v1 import balance_pb2, balance_pb2_grpc, routing_pb2
+
+log = structlog.get_logger()
+
+FIRST_DELAY_S, LAST_DELAY_S = 0.05, 2.0
+SILENCE_S = 5.0
+"""A controller that has sent shares and sends none for so long hangs: the next one is asked."""
+RETURN_AFTER_S = 5.0
+"""A controller higher on the list must take reports for so long before the watch returns to it."""
+IDLE_REPORT_S = 1.0
+"""Unchanged counts are told this often, to keep the lease."""
+
+_OPTIONS = (
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 2000),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+    ("grpc.enable_http_proxy", 0),
+)
+
+
+def refusal(current: Table | None, new: Table) -> str | None:
+    """Return why a client that has ``current`` does not take ``new``; None: it does.
+
+    Within one start of one controller versions only grow. Another controller's table must be
+    complete, so that one that has just started takes nothing from what the client has.
+    """
+    if current is None:
+        return None
+    if (new.controller_id, new.epoch) == (current.controller_id, current.epoch):
+        if new.version < current.version:
+            return f"version {new.version} is older than {current.version}"
+        return None
+    return None if new.complete else "not complete yet; the last controller's table stays"
+
+
+class Subscription:
+    """Threads that serve one Routes; start and close may be called from any thread, once each."""
+
+    def __init__(
+        self, routes: Routes, target: Target, credentials: grpc.ChannelCredentials | None, zone: str
+    ) -> None:
+        self._routes = routes
+        self._target = target
+        self._credentials = credentials
+        self._zone = zone
+        self._stop = threading.Event()
+        self._channels: dict[str, grpc.Channel] = {}
+        self._errors: dict[str, str] = {}
+        self._taken_since: dict[str, float] = {}
+        """Controllers that take our reports, and since when."""
+        self._watching: str | None = None
+        self._watch: grpc.Call | None = None
+        self._heard_at: float | None = None
+        """When the watched controller last sent a share; None: it has not yet."""
+
+    def start(self) -> None:
+        """Start the threads."""
+        for controller in self._target.controllers:
+            self._channels[controller] = self._open(controller)
+            self._spawn(f"report to {controller}", self._report_to, controller)
+        self._spawn("watch", self._watch_all)
+
+    def close(self) -> None:
+        """End the threads soon, and the connections at once."""
+        self._stop.set()
+        for channel in self._channels.values():
+            channel.close()
+
+    def _spawn(self, name: str, run: Callable[..., None], *args: str) -> None:
+        name = f"meshlb {self._target.service}: {name}"
+        threading.Thread(target=run, args=args, name=name, daemon=True).start()
+
+    def _open(self, controller: str) -> grpc.Channel:
+        if self._credentials is None:
+            return grpc.insecure_channel(controller, _OPTIONS)
+        return grpc.secure_channel(controller, self._credentials, _OPTIONS)
+
+    # --- watching --------------------------------------------------------------------------
+
+    def _watch_all(self) -> None:
+        delay_s = FIRST_DELAY_S
+        while not self._stop.is_set():
+            for controller in self._target.controllers:
+                if self._watch_one(controller):
+                    delay_s = FIRST_DELAY_S
+                    break  # it served; the list is gone through from the start again
+                if self._stop.is_set():
+                    return
+            else:
+                self._routes.refuse(self._refusal_text())
+                self._stop.wait(delay_s * self._routes.rng.uniform(0.8, 1.2))
+                delay_s = min(LAST_DELAY_S, delay_s * 2)
+
+    def _watch_one(self, controller: str) -> bool:
+        """Watch one controller until that ends; return whether it sent anything."""
+        asks: queue.SimpleQueue[balance_pb2.WatchRoutesRequest | None] = queue.SimpleQueue()
+        subscribe = balance_pb2.Subscribe(
+            service=self._target.service, client_id=self._routes.client_id, zone=self._zone
+        )
+        asks.put(balance_pb2.WatchRoutesRequest(subscribe=subscribe))
+        served = False
+        try:
+            stub = balance_pb2_grpc.BalanceServiceStub(self._channels[controller])
+            call = stub.WatchRoutes(iter(asks.get, None))
+            self._watching, self._watch, self._heard_at = controller, call, None
+            for message in call:
+                served = True
+                self._errors.pop(controller, None)
+                if message.HasField("table"):
+                    asks.put(self._take_table(message.table))
+                else:
+                    self._heard_at = time.perf_counter()
+                    self._take_share(message)
+            self._errors[controller] = "ended the stream"
+        except grpc.RpcError as error:
+            self._errors[controller] = f"{error.code().name}: {error.details()}"
+        except ValueError:  # the channel was closed under us
+            self._stop.set()
+        finally:
+            self._watching = self._watch = None
+            asks.put(None)
+        if served and not self._stop.is_set():
+            log.debug("controller_lost", controller=controller, error=self._errors.get(controller))
+        return served
+
+    def _take_table(self, message: routing_pb2.RoutingTable) -> balance_pb2.WatchRoutesRequest:
+        ack = balance_pb2.TableAck(epoch=message.epoch, version=message.version)
+        try:
+            table = wire.table_from_pb(message)
+            if table.service != self._target.service:
+                raise InvalidInputError(
+                    f"table.service = {table.service!r}: {self._target.service!r}"
+                )
+            ack.error = refusal(self._routes.table, table) or ""
+            if not ack.error:
+                self._routes.apply_table(table)
+        except InvalidInputError as error:
+            ack.error = str(error)[:1000]
+            log.warning("table_refused", service=self._target.service, problem=ack.error)
+        return balance_pb2.WatchRoutesRequest(ack=ack)
+
+    def _take_share(self, message: balance_pb2.WatchRoutesResponse) -> None:
+        try:
+            share = wire.share_from_pb(message.share)
+        except InvalidInputError as error:
+            log.warning("share_refused", service=self._target.service, problem=str(error))
+            return
+        self._routes.apply_share(share, time.perf_counter())
+
+    def _refusal_text(self) -> str:
+        tried = "; ".join(
+            f"{c}: {self._errors.get(c, 'no answer')}" for c in self._target.controllers
+        )
+        return (
+            f"no routing table for service {self._target.service!r}: no controller answers "
+            f"({tried}). Check that `meshlb controller` runs there, and that the address in the "
+            f"target {str(self._target)!r} is right."
+        )
+
+    # --- reporting -------------------------------------------------------------------------
+
+    def _report_to(self, controller: str) -> None:
+        delay_s = FIRST_DELAY_S
+        interval = [0.1]
+        while not self._stop.is_set():
+            try:
+                stub = balance_pb2_grpc.BalanceServiceStub(self._channels[controller])
+                ended = threading.Event()
+                for answer in stub.ReportCalls(self._reports(interval, ended)):
+                    interval[0] = max(0.02, wire.seconds(answer.report_interval))
+                    self._taken_since.setdefault(controller, time.perf_counter())
+                    delay_s = FIRST_DELAY_S
+            except grpc.RpcError as error:
+                log.debug("report_stream_lost", controller=controller, error=error.details())
+            except ValueError:  # the channel was closed under us
+                return
+            finally:
+                ended.set()
+                self._taken_since.pop(controller, None)
+            self._look_after_watch(time.perf_counter())
+            self._stop.wait(delay_s * self._routes.rng.uniform(0.8, 1.2))
+            delay_s = min(LAST_DELAY_S, delay_s * 2)
+
+    def _reports(
+        self, interval: list[float], ended: threading.Event
+    ) -> Iterator[balance_pb2.ReportCallsRequest]:
+        sent: CallReport | None = None
+        sent_at = 0.0
+        while not (self._stop.is_set() or ended.is_set()):
+            now = time.perf_counter()
+            self._routes.expire(now)
+            self._look_after_watch(now)
+            report = self._routes.call_report()
+            changed = sent is None or (report.nodes, report.waiting) != (sent.nodes, sent.waiting)
+            if changed or now - sent_at >= IDLE_REPORT_S:
+                sent, sent_at = report, now
+                yield balance_pb2.ReportCallsRequest(report=wire.call_report_to_pb(report))
+            self._stop.wait(interval[0])
+
+    def _look_after_watch(self, now: float) -> None:
+        """Leave a watched controller that hangs, or that a better one can replace."""
+        watch, watching = self._watch, self._watching
+        if watch is None or watching is None:
+            return
+        heard_at = self._heard_at
+        if heard_at is not None and now - heard_at > SILENCE_S:
+            self._errors[watching] = f"silent for {SILENCE_S:g} s"
+            self._heard_at = None
+            watch.cancel()
+            return
+        for better in self._target.controllers[: self._target.controllers.index(watching)]:
+            since = self._taken_since.get(better)
+            if since is not None and now - since > RETURN_AFTER_S:
+                watch.cancel()
+                return

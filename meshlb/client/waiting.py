@@ -1,0 +1,149 @@
+"""Why a call has no node, how long it waits for one, and the error if none comes."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import grpc
+
+from meshlb.client.routes import Node, Routes, View
+
+
+class NoNodeError(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[misc]
+    """A call that ended before it had a node; reads like any failed call of gRPC's."""
+
+    def __init__(self, code: grpc.StatusCode, details: str) -> None:
+        super().__init__(details)
+        self._code = code
+        self._details = details
+
+    def __str__(self) -> str:
+        return f"<meshlb: call ended with {self._code.name}: {self._details}>"
+
+    __repr__ = __str__
+
+    def code(self) -> grpc.StatusCode:
+        """Return the status."""
+        return self._code
+
+    def details(self) -> str:
+        """Return what happened and what to check."""
+        return self._details
+
+    def debug_error_string(self) -> str:
+        """Return the same: there is no more to tell."""
+        return self._details
+
+    def initial_metadata(self) -> tuple[Any, ...]:
+        """Return none."""
+        return ()
+
+    def trailing_metadata(self) -> tuple[Any, ...]:
+        """Return none."""
+        return ()
+
+    def is_active(self) -> bool:
+        """Return False: it ended."""
+        return False
+
+    def time_remaining(self) -> float | None:
+        """Return None: it ended."""
+        return None
+
+    def cancel(self) -> bool:
+        """Do nothing: it ended."""
+        return False
+
+    def cancelled(self) -> bool:
+        """Return whether the caller ended it."""
+        return self._code is grpc.StatusCode.CANCELLED
+
+    def running(self) -> bool:
+        """Return False: it ended."""
+        return False
+
+    def done(self) -> bool:
+        """Return True."""
+        return True
+
+    def add_callback(self, callback: Any) -> bool:
+        """Do nothing: it ended."""
+        del callback
+        return False
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Raise this error."""
+        del timeout
+        raise self
+
+    def exception(self, timeout: float | None = None) -> Exception:
+        """Return this error."""
+        del timeout
+        return self
+
+    def traceback(self, timeout: float | None = None) -> Any:
+        """Return its traceback."""
+        del timeout
+        return self.__traceback__
+
+    def add_done_callback(self, fn: Any) -> None:
+        """Call it now."""
+        fn(self)
+
+
+def why_no_node(routes: Routes) -> str:
+    """Return what a call that found no node waits for."""
+    table = routes.table
+    if table is None:
+        return routes.refusal or (
+            f"no routing table for service {routes.service!r} yet: the controller has not sent one"
+        )
+    if not table.nodes:
+        return f"service {routes.service!r} has no node; is a sidecar running with this service?"
+    return f"all nodes of service {routes.service!r} are draining"
+
+
+def refused(routes: Routes, wait_for_ready: bool | None) -> NoNodeError | None:
+    """Return the error that a waiting call ends with now; None: it waits on."""
+    if routes.refusal is not None and routes.table is None and not wait_for_ready:
+        return NoNodeError(grpc.StatusCode.UNAVAILABLE, routes.refusal)
+    return None
+
+
+def too_late(routes: Routes) -> NoNodeError:
+    """Return the error of a call whose deadline passed while it waited."""
+    return NoNodeError(
+        grpc.StatusCode.DEADLINE_EXCEEDED, f"waited for a node in vain: {why_no_node(routes)}"
+    )
+
+
+def wait_for_node(
+    view: View, deadline: float | None, wait_for_ready: bool | None
+) -> tuple[Node, float]:
+    """Block until there is a node, and begin on it; raise NoNodeError if that cannot be.
+
+    While it waits the call counts as waiting, which is demand that the controller sees.
+    """
+    routes = view.routes
+    with routes.lock:
+        routes.waiting += 1
+    try:
+        while True:
+            now = time.perf_counter()
+            seen = routes.generation
+            begun = view.begin(now)
+            if begun is not None:
+                return begun
+            error = refused(routes, wait_for_ready)
+            if error is not None:
+                raise error
+            if deadline is not None and now >= deadline:
+                raise too_late(routes)
+            left_s = None if deadline is None else deadline - now
+            with routes.lock:
+                if routes.generation == seen:
+                    routes.changed.wait(left_s)
+    finally:
+        with routes.lock:
+            routes.waiting -= 1
