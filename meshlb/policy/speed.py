@@ -52,7 +52,7 @@ REFIT_S = 0.5
 KNEES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192, 256)
 """Knees that are tried, in calls."""
 
-CLEAR_GAIN = 0.03
+CLEAR_GAIN = 0.15
 """Log-likelihood a call (nats) by which a curve of its own must beat theory."""
 
 SLOPE_PRIOR_CALLS = 20.0
