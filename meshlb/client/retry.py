@@ -33,6 +33,11 @@ _NEVER_REACHED = (
     "empty address list",
     "connect timeout",
 )
+_WHEN_LOST = frozenset((Code.UNAVAILABLE, Code.CANCELLED, Code.UNKNOWN, Code.INTERNAL))
+_LOST = (
+    "socket closed", "reset", "goaway", "broken pipe", "recvmsg", "endpoint closing", "transport",
+    "cancelling all calls", "timed out", "rst_stream", "stream removed",
+)  # fmt: skip
 _OWN_FAULT = ("exception serializing request", "exception deserializing response")
 
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
@@ -79,11 +84,7 @@ def outcome_of(code: Code, details: str | None) -> Outcome:
 def connection_lost(code: Code, details: str | None) -> bool:
     """Return whether the status was made here because the connection went, not sent by a server."""
     text = (details or "").lower()
-    return code in (Code.UNAVAILABLE, Code.CANCELLED) and any(
-        part in text for part in ("socket closed", "reset", "goaway", "broken pipe", "recvmsg",
-                                  "endpoint closing", "transport", "cancelling all calls",
-                                  "timed out", "timeout", "rst_stream")
-    )  # fmt: skip
+    return code in _WHEN_LOST and any(part in text for part in _LOST)
 
 
 def after_started(
@@ -100,7 +101,7 @@ def after_started(
     next node is tried at once; a status that a server sent waits out the back-off, or what the
     server asks for.
     """
-    lost = connection_lost(code, details) and Code.UNAVAILABLE in policy.codes
+    lost = policy.max_attempts > 1 and connection_lost(code, details)
     if attempts >= policy.max_attempts or not (lost or code in policy.codes):
         return None
     pushback = next((value for key, value in trailing or () if key == PUSHBACK_KEY), None)
@@ -115,25 +116,3 @@ def after_started(
         policy.max_backoff_s, policy.initial_backoff_s * policy.multiplier ** (attempts - 1)
     )
     return Again(backoff_s * rng.uniform(0.8, 1.2), f"{code.name}, method idempotent")
-
-
-class RetryBudget:
-    """Holds retries after a server's own status to 20 % of calls and 10 a second (Finagle)."""
-
-    RATIO, PER_S, MOST = 0.2, 10.0, 100.0
-
-    def __init__(self) -> None:
-        self._tokens = self.MOST
-        self._started = 0
-        self._at: float | None = None
-
-    def take(self, started: int, now: float) -> bool:
-        """Return whether one more retry may be made; ``started``: attempts started so far."""
-        elapsed_s = 0.0 if self._at is None else max(0.0, now - self._at)
-        earned = self.RATIO * max(0, started - self._started) + self.PER_S * elapsed_s
-        self._tokens = min(self.MOST, self._tokens + earned)
-        self._started, self._at = started, now
-        if self._tokens < 1.0:
-            return False
-        self._tokens -= 1.0
-        return True

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from meshlb import plugins
+from meshlb.client.budget import RetryBudget
 from meshlb.model import (
     DEFAULT_PICKER,
     CallReport,
@@ -132,6 +133,8 @@ class Routes:
         self._sequence = 0
         self._own_at: OrderedDict[int, dict[str, int]] = OrderedDict()
         self._share_until = 0.0
+        self.closed = False
+        self.budget = RetryBudget()
         self.started = 0
         """Attempts begun, all nodes."""
 
@@ -260,6 +263,7 @@ class Routes:
             self.nodes = {}
             self._leaving = []
             self.table = None
+            self.closed = True
             self._moved()
         self._after_change(nodes)
 
@@ -289,6 +293,12 @@ class Routes:
                 link = node.link
         return link
 
+    def touch(self) -> None:
+        """Make every view look again, and every waiting call with it."""
+        with self.lock:
+            self._moved()
+        self._after_change([])
+
     def _moved(self) -> None:
         self.generation += 1
         self.changed.notify_all()
@@ -308,7 +318,7 @@ class Routes:
 class View:
     """One channel's way to pick from shared routes."""
 
-    __slots__ = ("_picks", "params", "picker", "routes", "zone")
+    __slots__ = ("_closed", "_picks", "params", "picker", "routes", "zone")
 
     def __init__(
         self, routes: Routes, picker: str | None = None, params: Any = None, zone: str = ""
@@ -319,7 +329,18 @@ class View:
         self.picker = picker
         self.params = params
         self.zone = zone
+        self._closed = False
         self._picks = _Picks(-1, (), None)
+
+    def close(self) -> None:
+        """End the view: whoever picks from it from now on gets gRPC's error for that."""
+        self._closed = True
+        self.routes.touch()
+
+    def refresh(self) -> None:
+        """Bring the picks up to date, which begins to connect where that is still to do."""
+        if not self._closed and self._picks.generation != self.routes.generation:
+            self._rebuild()
 
     def begin(self, now: float, tried: Sequence[Node] = ()) -> tuple[Node, float] | None:
         """Choose a node and count the call in; None while there is none to choose.
@@ -368,6 +389,8 @@ class View:
 
     def _rebuild(self) -> _Picks:
         """Build picks of the nodes that can be reached; begin to connect to the rest."""
+        if self._closed:
+            raise ValueError("Cannot invoke RPC on closed channel!")
         routes = self.routes
         with routes.lock:
             generation = routes.generation

@@ -8,13 +8,13 @@ comes.
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
 
 import grpc
-import structlog
 
 from meshlb import wire
 from meshlb.client.routes import Routes
@@ -23,7 +23,7 @@ from meshlb.errors import InvalidInputError
 from meshlb.model import CallReport, Table
 from meshlb.v1 import balance_pb2, balance_pb2_grpc, routing_pb2
 
-log = structlog.get_logger()
+log = logging.getLogger(__name__)  # a library's: silent unless the caller's program says otherwise
 
 FIRST_DELAY_S, LAST_DELAY_S = 0.05, 2.0
 SILENCE_S = 5.0
@@ -143,7 +143,7 @@ class Subscription:
             self._watching = self._watch = None
             asks.put(None)
         if served and not self._stop.is_set():
-            log.debug("controller_lost", controller=controller, error=self._errors.get(controller))
+            log.info("controller %s lost: %s", controller, self._errors.get(controller))
         return served
 
     def _take_table(self, message: routing_pb2.RoutingTable) -> balance_pb2.WatchRoutesRequest:
@@ -159,14 +159,14 @@ class Subscription:
                 self._routes.apply_table(table)
         except InvalidInputError as error:
             ack.error = str(error)[:1000]
-            log.warning("table_refused", service=self._target.service, problem=ack.error)
+            log.warning("table of %s refused: %s", self._target.service, ack.error)
         return balance_pb2.WatchRoutesRequest(ack=ack)
 
     def _take_share(self, message: balance_pb2.WatchRoutesResponse) -> None:
         try:
             share = wire.share_from_pb(message.share)
         except InvalidInputError as error:
-            log.warning("share_refused", service=self._target.service, problem=str(error))
+            log.warning("share of %s refused: %s", self._target.service, error)
             return
         self._routes.apply_share(share, time.perf_counter())
 
@@ -194,7 +194,7 @@ class Subscription:
                     self._taken_since.setdefault(controller, time.perf_counter())
                     delay_s = FIRST_DELAY_S
             except grpc.RpcError as error:
-                log.debug("report_stream_lost", controller=controller, error=error.details())
+                log.debug("report stream to %s lost: %s", controller, error.details())
             except ValueError:  # the channel was closed under us
                 return
             finally:

@@ -10,7 +10,7 @@ import grpc
 from meshlb.client.routes import Node, Routes, View
 
 
-class NoNodeError(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[misc]
+class NoNodeError(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[type-arg]
     """A call that ended before it had a node; reads like any failed call of gRPC's."""
 
     def __init__(self, code: grpc.StatusCode, details: str) -> None:
@@ -47,7 +47,7 @@ class NoNodeError(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[misc]
         """Return False: it ended."""
         return False
 
-    def time_remaining(self) -> float | None:
+    def time_remaining(self) -> float | None:  # type: ignore[override]
         """Return None: it ended."""
         return None
 
@@ -106,6 +106,8 @@ def why_no_node(routes: Routes) -> str:
 
 def refused(routes: Routes, wait_for_ready: bool | None) -> NoNodeError | None:
     """Return the error that a waiting call ends with now; None: it waits on."""
+    if routes.closed:
+        return NoNodeError(grpc.StatusCode.CANCELLED, "Channel closed!")
     if routes.refusal is not None and routes.table is None and not wait_for_ready:
         return NoNodeError(grpc.StatusCode.UNAVAILABLE, routes.refusal)
     return None

@@ -1,0 +1,69 @@
+"""One method of one channel: its identity, its rules, and its multi-callables on each node."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+from meshlb.client.options import Options
+from meshlb.client.routes import Node, Routes, View
+from meshlb.client.sharing import Group
+from meshlb.client.tries import Tries
+
+SPARE = 16
+"""Multi-callables of links that are gone are dropped when there are so many more than nodes."""
+
+
+class Method:
+    """What the four multi-callables have in common."""
+
+    __slots__ = (
+        "_arguments", "_group", "arity", "by_link", "calls", "name", "policy", "resume", "view",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        view: View,
+        group: Group,
+        options: Options,
+        arity: str,
+        name: str,
+        serializer: Any,
+        deserializer: Any,
+        calls: weakref.WeakSet[Any],
+    ) -> None:
+        self.view = view
+        self.name = name
+        self.policy = options.policy(name)
+        self.resume = options.resume.get(name)
+        self.calls = calls
+        """The channel's calls, so that closing it cancels them."""
+        self.by_link: dict[Any, Any] = {}
+        self._group = group
+        self.arity = arity
+        self._arguments = (name, serializer, deserializer)
+
+    @property
+    def routes(self) -> Routes:
+        """What the channel shares."""
+        return self.view.routes
+
+    def open(self) -> None:
+        """Subscribe, if no call has done so yet."""
+        self._group.open()
+
+    def on(self, node: Node) -> Any:
+        """Return the multi-callable of the node's own channel."""
+        link = node.link
+        raw = self.by_link.get(link)
+        if raw is None:
+            if len(self.by_link) > len(self.routes.nodes) + SPARE:
+                live = {n.link for n in list(self.routes.nodes.values())}
+                for gone in self.by_link.keys() - live:
+                    self.by_link.pop(gone, None)
+            raw = self.by_link[link] = getattr(link.channel, self.arity)(*self._arguments)
+        return raw
+
+    def tries(self, wait_for_ready: bool | None) -> Tries:
+        """Return the record of a call whose first attempt failed."""
+        return Tries(self.routes, self.name, self.policy, wait_for_ready)

@@ -1,0 +1,361 @@
+"""A call that runs while its caller does other things: futures and response streams, for threads.
+
+The caller holds ``RunningCall``; gRPC's threads hold its ``_Course``, so that a call whose caller
+has dropped it is seen to be dropped, and cancelled. An attempt ends exactly once, whoever notices
+first: the thread that reads messages or gRPC's own. Long because the two share one state.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Self
+
+import grpc
+
+from meshlb.client.method import Method
+from meshlb.client.replay import Replay
+from meshlb.client.routes import Node, Outcome
+from meshlb.client.tries import Tries
+from meshlb.client.waiting import NoNodeError, wait_for_node
+
+_now = time.perf_counter
+
+
+class _Course:
+    """The course of one call over its attempts."""
+
+    def __init__(
+        self, method: Method, request: Any, timeout: float | None, args: tuple[Any, ...]
+    ) -> None:
+        self.method = method
+        self.streams_answers = method.arity.endswith("_stream")
+        self.replay = Replay(request) if method.arity.startswith("stream_") else None
+        self.deadline = None if timeout is None else _now() + timeout
+        self.changed = threading.Condition()
+        self.inner: Any = None
+        """gRPC's call of the attempt that runs, or of the last one; None: none runs yet."""
+        self.ended = False
+        self.error: Any = None
+        """What it ended with, if that is not ``inner`` itself."""
+        self.callbacks: list[Callable[[], None]] = []
+        self._request = request
+        self._args = args
+        self._received: list[Any] = []
+        self._delivered = False
+        self._tries: Tries | None = None
+        self._cancelled = False
+        self._attempt: tuple[Node, float, float] | None = None
+        """Node, occupancy found and time of begin, of the attempt that runs."""
+
+    # --- attempts --------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin an attempt now if there is a node, else from a thread that waits for one."""
+        tried = self._tries.tried if self._tries is not None else ()
+        begun = self.method.view.begin(_now(), tried)
+        if begun is not None:
+            self._begin(begun)
+        else:
+            self.method.open()
+            threading.Thread(target=self._start_later, args=(0.0,), daemon=True).start()
+
+    def _start_later(self, delay_s: float) -> None:
+        if delay_s > 0:
+            time.sleep(delay_s)
+        try:
+            if self._cancelled:
+                return
+            tried = self._tries.tried if self._tries is not None else ()
+            begun = self.method.view.begin(_now(), tried) if tried else None
+            self._begin(begun or wait_for_node(self.method.view, self.deadline, self._args[2]))
+        except grpc.RpcError as error:
+            self._end(error)
+        except ValueError as error:  # the channel was closed
+            self._end(NoNodeError(grpc.StatusCode.CANCELLED, str(error)))
+
+    def _begin(self, begun: tuple[Node, float]) -> None:
+        node, found = begun
+        began_at = _now()
+        metadata, credentials, _, compression = self._args
+        left_s = None if self.deadline is None else self.deadline - began_at
+        request = self._request if self.replay is None else self.replay.reader()
+        try:
+            raw = self.method.on(node)
+            call = raw if self.streams_answers else raw.future
+            inner = call(request, left_s, metadata, credentials, False, compression)
+        except BaseException as error:
+            self.method.routes.end(node, found, 0.0, Outcome.CANCELLED, began_at)
+            if isinstance(error, grpc.RpcError):  # the request could not be serialized
+                self._end(error)
+                return
+            raise
+        with self.changed:
+            self._attempt = (node, found, began_at)
+            self.inner = inner
+            cancelled = self._cancelled
+            self.changed.notify_all()
+        if cancelled:
+            inner.cancel()
+        inner.add_done_callback(self.attempt_done)
+
+    def attempt_done(self, inner: Any) -> bool:
+        """Take note that an attempt ended; return whether the call goes on with another.
+
+        Called by gRPC when it knows, and by readers when they see it; the first one decides.
+        """
+        now = _now()
+        with self.changed:
+            if self.inner is not inner:
+                return True
+            attempt, self._attempt = self._attempt, None
+            if attempt is None:
+                return not self.ended
+            node, found, began_at = attempt
+            code = inner.code()
+            routes = self.method.routes
+            if code is grpc.StatusCode.OK:
+                routes.end(node, found, now - began_at, Outcome.OK, now)
+                again = None
+            elif self._cancelled:
+                routes.end(node, found, now - began_at, Outcome.CANCELLED, now)
+                again = None
+            else:
+                self._tries = self._tries or self.method.tries(self._args[2])
+                again = self._tries.failed(
+                    node,
+                    found,
+                    began_at,
+                    now,
+                    (code, inner.details(), inner.trailing_metadata()),
+                    delivered=self._delivered,
+                    resume=self._resume if self.method.resume is not None else None,
+                )
+                if self.replay is not None and not self.replay.replayable:
+                    again = None
+            late = (
+                again is not None
+                and self.deadline is not None
+                and now + again.delay_s >= self.deadline
+            )
+            if again is not None and not late:
+                self.inner = None
+        if again is None or late:
+            self._end(None)
+            return False
+        if again.delay_s > 0:
+            threading.Thread(target=self._start_later, args=(again.delay_s,), daemon=True).start()
+        else:
+            self._start_again()
+        return True
+
+    def _start_again(self) -> None:
+        try:
+            self.start()
+        except ValueError as error:  # the channel was closed
+            self._end(NoNodeError(grpc.StatusCode.CANCELLED, str(error)))
+
+    def _resume(self) -> bool:
+        """Let the caller's hook build the next request; whether it did."""
+        hook = self.method.resume
+        assert hook is not None
+        request = hook(self._request, tuple(self._received))
+        if request is None:
+            return False
+        self._request = request
+        self._received = []
+        return True
+
+    def _end(self, error: Any) -> None:
+        with self.changed:
+            if self.ended:
+                return
+            self.ended = True
+            self.error = error
+            callbacks, self.callbacks = self.callbacks, []
+            self.changed.notify_all()
+        if self.replay is not None:
+            self.replay.commit()
+        for callback in callbacks:
+            callback()
+
+    # --- the caller's side -----------------------------------------------------------------
+
+    def current(self, timeout: float | None = None) -> Any:
+        """Wait until an attempt runs or the call ended; return gRPC's call, or the error."""
+        with self.changed:
+            if not self.changed.wait_for(lambda: self.inner is not None or self.ended, timeout):
+                raise grpc.FutureTimeoutError
+            return self.inner if self.error is None else self.error
+
+    def next_message(self) -> Any:
+        """Return the next message of the answer; StopIteration or grpc.RpcError at its end."""
+        while True:
+            inner = self.current()
+            if self.error is not None:
+                raise self.error
+            try:
+                message = next(inner)
+            except StopIteration:
+                self.attempt_done(inner)
+                raise
+            except grpc.RpcError:
+                if self.attempt_done(inner):
+                    continue
+                raise
+            self._took(message)
+            return message
+
+    def _took(self, message: Any) -> None:
+        self._delivered = True
+        if self.method.resume is not None:
+            self._received.append(message)
+        if self._tries is not None:
+            self._tries.progressed()
+        if self.replay is not None:
+            self.replay.commit()
+
+    def cancel(self) -> bool:
+        """End the call as its caller wishes; whether there was something to end."""
+        with self.changed:
+            if self.ended:
+                return False
+            self._cancelled = True
+            inner = self.inner
+        if inner is not None:
+            inner.cancel()
+            self.attempt_done(inner)
+        else:
+            self._end(NoNodeError(grpc.StatusCode.CANCELLED, "Locally cancelled by application!"))
+        return True
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the caller cancelled it before it ended."""
+        return self._cancelled
+
+    def settled(self, timeout: float | None = None) -> Any:
+        """Wait for the end; return gRPC's last call, or the error that there is instead."""
+        with self.changed:
+            if not self.changed.wait_for(lambda: self.ended, timeout):
+                raise grpc.FutureTimeoutError
+        return self.inner if self.error is None else self.error
+
+
+class RunningCall(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[type-arg]
+    """What the caller holds: a call, a future, and for streams an iterator, as gRPC's own is."""
+
+    def __init__(self, course: _Course) -> None:
+        super().__init__()
+        self._course = course
+
+    @classmethod
+    def begin(
+        cls, method: Method, request: Any, timeout: float | None, args: tuple[Any, ...]
+    ) -> Self:
+        """Start a call; ``args`` are metadata, credentials, wait_for_ready, compression."""
+        call = cls(_Course(method, request, timeout, args))
+        call._course.start()
+        method.calls.add(call)
+        return call
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):  # the interpreter may be ending
+            self._course.cancel()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        return self._course.next_message()
+
+    def initial_metadata(self) -> Any:
+        """Wait for the node's initial metadata."""
+        while True:
+            inner = self._course.current()
+            found = inner.initial_metadata()
+            if self._course.inner is inner or self._course.ended:
+                return found
+
+    def trailing_metadata(self) -> Any:
+        """Wait for the end; return its trailing metadata."""
+        return self._course.settled().trailing_metadata()
+
+    def code(self) -> Any:
+        """Wait for the end; return its status."""
+        return self._course.settled().code()
+
+    def details(self) -> Any:
+        """Wait for the end; return its text."""
+        return self._course.settled().details()
+
+    def debug_error_string(self) -> Any:
+        """Wait for the end; return gRPC's own words on it."""
+        return self._course.settled().debug_error_string()
+
+    def is_active(self) -> bool:
+        """Return whether it has not ended."""
+        return not self._course.ended
+
+    def time_remaining(self) -> float | None:  # type: ignore[override]
+        """Return seconds to its deadline; None: it has none."""
+        deadline = self._course.deadline
+        return None if deadline is None else max(0.0, deadline - _now())
+
+    def cancel(self) -> bool:
+        """End it."""
+        return self._course.cancel()
+
+    def cancelled(self) -> bool:
+        """Return whether the caller cancelled it."""
+        return self._course.cancelled
+
+    def running(self) -> bool:
+        """Return whether it has not ended."""
+        return not self._course.ended
+
+    def done(self) -> bool:
+        """Return whether it has ended."""
+        return self._course.ended
+
+    def add_callback(self, callback: Any) -> bool:
+        """Call back at the end; False if that is past, and nothing is called."""
+        course = self._course
+        with course.changed:
+            if course.ended:
+                return False
+            course.callbacks.append(callback)
+            return True
+
+    def add_done_callback(self, fn: Any) -> None:
+        """Call ``fn(self)`` at the end, or now; keeps the call alive until then, as gRPC does."""
+        if not self.add_callback(lambda: fn(self)):
+            fn(self)
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the end; return the response, or raise what it ended with."""
+        return self._outcome("result", timeout)
+
+    def exception(self, timeout: float | None = None) -> Any:
+        """Wait for the end; return what it ended with, None for OK."""
+        return self._outcome("exception", timeout)
+
+    def traceback(self, timeout: float | None = None) -> Any:
+        """Wait for the end; return the traceback of what it ended with."""
+        return self._outcome("traceback", timeout)
+
+    def _outcome(self, what: str, timeout: float | None) -> Any:
+        last = self._course.settled(timeout)
+        if self._course.cancelled and last.code() is grpc.StatusCode.CANCELLED:
+            raise grpc.FutureCancelledError
+        return getattr(last, what)()
+
+    def __str__(self) -> str:
+        course = self._course
+        if course.ended:
+            return str(course.error if course.error is not None else course.inner)
+        return f"<meshlb: call of {course.method.name} that runs>"
+
+    __repr__ = __str__

@@ -1,0 +1,154 @@
+"""Calls of one request and one response, for threads: the hot path of the stub.
+
+``__call__`` is written out by hand: what it adds to gRPC's own call is a pick, two counts and two
+looks at the clock. All else happens only after an attempt has failed.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import grpc
+
+from meshlb.client.method import Method
+from meshlb.client.routes import Node, Outcome
+from meshlb.client.running_call import RunningCall
+from meshlb.client.waiting import wait_for_node
+
+_now = time.perf_counter
+_OK = Outcome.OK
+
+
+class UnaryUnary(grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
+    """A drop-in for the multi-callable of ``grpc.Channel.unary_unary``."""
+
+    __slots__ = ("_begin", "_by_link", "_end", "_method")
+
+    def __init__(self, method: Method) -> None:
+        self._method = method
+        self._begin = method.view.begin
+        self._end = method.routes.end
+        self._by_link = method.by_link
+
+    def __call__(
+        self,
+        request: Any,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> Any:
+        """Call, and return the response; raises grpc.RpcError as gRPC does."""
+        began_at = _now()
+        begun = self._begin(began_at)
+        if begun is None:
+            args = (metadata, credentials, wait_for_ready, compression)
+            return self._slowly(request, timeout, args, began_at, False)
+        node, found = begun
+        raw = self._by_link.get(node.link) or self._method.on(node)
+        try:
+            response = raw(request, timeout, metadata, credentials, False, compression)
+        except grpc.RpcError as error:
+            args = (metadata, credentials, wait_for_ready, compression)
+            return self._again(request, timeout, args, began_at, (node, found, error), False)
+        except BaseException:
+            self._end(node, found, 0.0, Outcome.CANCELLED, began_at)
+            raise
+        now = _now()
+        self._end(node, found, now - began_at, _OK, now)
+        return response
+
+    def with_call(
+        self,
+        request: Any,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> tuple[Any, grpc.Call]:
+        """Call, and return (response, call)."""
+        args = (metadata, credentials, wait_for_ready, compression)
+        answer: tuple[Any, grpc.Call] = self._slowly(request, timeout, args, _now(), True)
+        return answer
+
+    def future(
+        self,
+        request: Any,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> Any:
+        """Begin the call, and return its future."""
+        args = (metadata, credentials, wait_for_ready, compression)
+        return RunningCall.begin(self._method, request, timeout, args)
+
+    def _slowly(
+        self, request: Any, timeout: float | None, args: tuple[Any, ...], began: float, call: bool
+    ) -> Any:
+        """Call with all that may be in the way: no table yet, no node."""
+        self._method.open()
+        deadline = None if timeout is None else began + timeout
+        node, found = wait_for_node(self._method.view, deadline, args[2])
+        return self._attempts(request, deadline, args, (node, found), None, call)
+
+    def _again(
+        self,
+        request: Any,
+        timeout: float | None,
+        args: tuple[Any, ...],
+        began_at: float,
+        failed: tuple[Node, float, Any],
+        call: bool,
+    ) -> Any:
+        """Go on after a first attempt that failed."""
+        deadline = None if timeout is None else began_at + timeout
+        node, found, error = failed
+        return self._attempts(request, deadline, args, (node, found), (error, began_at), call)
+
+    def _attempts(
+        self,
+        request: Any,
+        deadline: float | None,
+        args: tuple[Any, ...],
+        begun: tuple[Node, float],
+        failed: tuple[Any, float] | None,
+        call: bool,
+    ) -> Any:
+        method = self._method
+        metadata, credentials, wait_for_ready, compression = args
+        tries = None
+        node, found = begun
+        while True:
+            if failed is None:
+                began_at = _now()
+                left_s = None if deadline is None else deadline - began_at
+                raw = method.on(node)
+                attempt = raw.with_call if call else raw
+                try:
+                    response = attempt(request, left_s, metadata, credentials, False, compression)
+                except grpc.RpcError as error:
+                    failed = (error, began_at)
+                except BaseException:
+                    self._end(node, found, 0.0, Outcome.CANCELLED, began_at)
+                    raise
+                else:
+                    now = _now()
+                    self._end(node, found, now - began_at, _OK, now)
+                    return response
+            error, began_at = failed
+            failed = None
+            tries = tries or method.tries(wait_for_ready)
+            status = (error.code(), error.details(), error.trailing_metadata())
+            again = tries.failed(node, found, began_at, _now(), status)
+            if again is None or (deadline is not None and _now() + again.delay_s >= deadline):
+                raise error
+            if again.delay_s > 0:
+                time.sleep(again.delay_s)
+            node, found = method.view.begin(_now(), tries.tried) or wait_for_node(
+                method.view, deadline, wait_for_ready
+            )
