@@ -16,11 +16,11 @@ from xds.service.orca.v3 import orca_pb2
 
 from examples.demo.fleet import SERVICE, Server, Started
 from examples.demo.state import BALANCERS, Fleet, Known, Run
+from meshlb.orca.keys import IN_FLIGHT
 from meshlb.v1 import balance_pb2, balance_pb2_grpc, routing_pb2
 
 INTERVAL_S = 0.5
 ORCA = "/xds.service.orca.v3.OpenRcaService/StreamCoreMetrics"
-IN_FLIGHT = "in_flight"
 
 
 def known(nodes: Iterable[balance_pb2.NodeStatus]) -> dict[str, Known]:
@@ -28,7 +28,7 @@ def known(nodes: Iterable[balance_pb2.NodeStatus]) -> dict[str, Known]:
     found = {}
     for node in nodes:
         state = routing_pb2.NodeState.Name(node.state).removeprefix("NODE_STATE_").lower()
-        entry = Known(state=state, reason=node.reason, weight=node.weight)
+        entry = Known(state=state, reason=node.reason, weight=node.weight or None)
         if node.HasField("curve"):
             entry.base_s = node.curve.base.ToTimedelta().total_seconds()
             entry.slope_s = node.curve.slope.ToTimedelta().total_seconds()
