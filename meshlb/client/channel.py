@@ -19,6 +19,7 @@ from meshlb.client.routes import LinkState, View
 from meshlb.client.stream_call import StreamStream, StreamUnary, UnaryStream
 from meshlb.client.target import parse as parse_target
 from meshlb.client.unary_call import UnaryUnary
+from meshlb.errors import InvalidInputError
 
 Connectivity = grpc.ChannelConnectivity
 _STATES = {
@@ -52,6 +53,11 @@ def secure_channel(
 
     The option ``meshlb.controller_credentials`` gives controllers their own; None is plain text.
     """
+    if not isinstance(credentials, grpc.ChannelCredentials):
+        raise InvalidInputError(
+            f"credentials = {type(credentials).__name__}: grpc.ChannelCredentials",
+            reason="INVALID_OPTION",
+        )
     return MeshChannel(target, credentials, parse_options(options), compression)
 
 

@@ -10,7 +10,7 @@ config without them.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,7 +62,7 @@ def parse(options: Sequence[tuple[str, Any]] | None) -> Options:
     faults: list[str] = []
     ours: dict[str, Any] = {}
     rest: dict[str, Any] = dict(_NODE_DEFAULTS)
-    for key, value in options or ():
+    for key, value in _pairs(options):
         if key.startswith("meshlb."):
             _take(key.removeprefix("meshlb."), value, ours, faults)
         else:
@@ -75,6 +75,24 @@ def parse(options: Sequence[tuple[str, Any]] | None) -> Options:
     if faults:
         raise InvalidInputError(faults, reason="INVALID_OPTION")
     return Options(policies=policies, node_options=tuple(rest.items()), **ours)
+
+
+def _pairs(options: Any) -> list[tuple[str, Any]]:
+    """Return the options as pairs of name and value, or say which is none."""
+    given = () if options is None else options
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        raise InvalidInputError(
+            f"options = {given!r}: a sequence of (name, value) pairs", reason="INVALID_OPTION"
+        )
+    pairs = list(given)
+    faults = [
+        f"options: {pair!r}: a pair of a name and a value"
+        for pair in pairs
+        if not (isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[0], str))
+    ]
+    if faults:
+        raise InvalidInputError(faults, reason="INVALID_OPTION")
+    return [(key, value) for key, value in pairs]
 
 
 def _take(key: str, value: Any, ours: dict[str, Any], faults: list[str]) -> None:
@@ -128,6 +146,8 @@ def _service_config(text: Any, faults: list[str]) -> tuple[dict[str, RetryPolicy
         for method in config.get("methodConfig", ()):
             idempotent = method.pop("idempotent", None)
             retry = method.pop("retryPolicy", None)
+            if not isinstance(idempotent, bool | None):
+                raise ValueError(f"idempotent = {idempotent!r}: true or false")
             if retry is None and idempotent is None:
                 continue
             policy = _policy(retry) if retry is not None else IDEMPOTENT if idempotent else ONCE
@@ -150,12 +170,17 @@ def _policy(raw: Mapping[str, Any]) -> RetryPolicy:
     unknown = [name for name in names if name not in grpc.StatusCode.__members__]
     if unknown:
         raise ValueError(f"retryPolicy.retryableStatusCodes: no such code {unknown}")
+    if not names:
+        raise ValueError("retryPolicy.retryableStatusCodes = []: one code or more")
+    multiplier = float(raw.get("backoffMultiplier", 2))
+    if not 0 < multiplier < float("inf"):
+        raise ValueError(f"retryPolicy.backoffMultiplier = {multiplier!r}: above 0")
     return RetryPolicy(
         max_attempts=min(attempts, MAX_ATTEMPTS),
         codes=frozenset(grpc.StatusCode[name] for name in names),
         initial_backoff_s=_span(raw, "initialBackoff"),
         max_backoff_s=_span(raw, "maxBackoff"),
-        multiplier=float(raw.get("backoffMultiplier", 2)),
+        multiplier=multiplier,
     )
 
 

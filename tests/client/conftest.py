@@ -78,9 +78,7 @@ class FakeController(balance_pb2_grpc.BalanceServiceServicer):
         return f"localhost:{self.port}" if self._credentials else f"127.0.0.1:{self.port}"
 
     def start(self):
-        server = grpc.server(
-            futures.ThreadPoolExecutor(32), options=[("grpc.so_reuseport", 0)]
-        )
+        server = grpc.server(futures.ThreadPoolExecutor(32), options=[("grpc.so_reuseport", 0)])
         balance_pb2_grpc.add_BalanceServiceServicer_to_server(self, server)
         where = f"127.0.0.1:{self.port}"
         self.port = (
@@ -129,7 +127,7 @@ class FakeController(balance_pb2_grpc.BalanceServiceServicer):
     def watchers(self):
         return len(self._mailboxes)
 
-    def WatchRoutes(self, requests, context):
+    def WatchRoutes(self, requests, context):  # noqa: N802
         if self.refuses:
             context.abort(grpc.StatusCode.PERMISSION_DENIED, "NOT_FOR_YOU: go away")
         mailbox = queue.SimpleQueue()
@@ -152,7 +150,7 @@ class FakeController(balance_pb2_grpc.BalanceServiceServicer):
         with self._lock:
             self._mailboxes.remove(mailbox)
 
-    def ReportCalls(self, requests, context):
+    def ReportCalls(self, requests, context):  # noqa: N802
         yield balance_pb2.ReportCallsResponse(report_interval=wire.duration(self.interval_s))
         with contextlib.suppress(Exception):
             for request in requests:
