@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import weakref
+from collections.abc import MutableSet
 from typing import Any
 
 from meshlb.client.options import Options
@@ -30,7 +30,7 @@ class Method:
         name: str,
         serializer: Any,
         deserializer: Any,
-        calls: weakref.WeakSet[Any],
+        calls: MutableSet[Any],
     ) -> None:
         self.view = view
         self.name = name

@@ -40,6 +40,11 @@ class Group:
         self._lock = threading.Lock()
         self._subscription: Subscription | None = None
 
+    @property
+    def opened(self) -> bool:
+        """Whether a call has subscribed."""
+        return self._subscription is not None
+
     def open(self) -> None:
         """Subscribe, unless that is done already."""
         if self._subscription is not None:

@@ -50,7 +50,7 @@ class Tries:
         found: float,
         began_at: float,
         now: float,
-        error: tuple[grpc.StatusCode, str | None, Sequence[tuple[str, Any]] | None],
+        error: tuple[grpc.StatusCode, str | None, Sequence[Any] | None],
         *,
         delivered: bool = False,
         resume: Callable[[], bool] | None = None,

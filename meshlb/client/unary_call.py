@@ -140,13 +140,13 @@ class UnaryUnary(grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
                     now = _now()
                     self._end(node, found, now - began_at, _OK, now)
                     return response
-            error, began_at = failed
+            broken, began_at = failed
             failed = None
             tries = tries or method.tries(wait_for_ready)
-            status = (error.code(), error.details(), error.trailing_metadata())
+            status = (broken.code(), broken.details(), broken.trailing_metadata())
             again = tries.failed(node, found, began_at, _now(), status)
             if again is None or (deadline is not None and _now() + again.delay_s >= deadline):
-                raise error
+                raise broken
             if again.delay_s > 0:
                 time.sleep(again.delay_s)
             node, found = method.view.begin(_now(), tries.tried) or wait_for_node(

@@ -1,0 +1,98 @@
+"""One gRPC channel to one node, for asyncio: a task follows its connectivity."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from meshlb.client.link import node_options
+from meshlb.client.routes import LinkState, Node, Routes
+
+_STATES = {
+    grpc.ChannelConnectivity.READY: LinkState.READY,
+    grpc.ChannelConnectivity.TRANSIENT_FAILURE: LinkState.DOWN,
+}
+RECHECK_S = 0.05
+
+
+class AioLink:
+    """A link as ``Routes`` wants it; all but ``close`` belong to the loop."""
+
+    __slots__ = ("_loop", "_node", "_routes", "_watching", "channel")
+
+    def __init__(self, routes: Routes, node: Node, channel: grpc.aio.Channel) -> None:
+        self.channel = channel
+        self._routes = routes
+        self._node = node
+        self._loop = asyncio.get_running_loop()
+        self._watching: asyncio.Task[None] | None = None
+
+    def connect(self) -> None:
+        """Begin to connect, and say so."""
+        self._routes.link_changed(self._node, LinkState.CONNECTING)
+        if self._watching is None:
+            self._watching = self._loop.create_task(self._watch())
+
+    def refused(self) -> None:
+        """Note that a call could not reach the node: no picks until it is connected again."""
+        self._routes.link_changed(self._node, LinkState.DOWN)
+        self._loop.call_later(RECHECK_S, self._recheck)
+
+    def lost(self) -> None:
+        """Note that a call's connection broke: others first, until it is known to be back."""
+        self._routes.link_changed(self._node, LinkState.CONNECTING)
+        self._loop.call_later(RECHECK_S, self._recheck)
+
+    def close(self) -> None:
+        """Close the channel soon; from any thread, and harmless once the loop has ended."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._close)
+
+    def _close(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+        self._watching = self._loop.create_task(self.channel.close())
+
+    def _recheck(self) -> None:
+        # The watch tells changes only; what it told last may be what the failed call contradicts.
+        if self._watching is not None and not self._watching.done():
+            self._apply(self.channel.get_state(try_to_connect=True))
+
+    def _apply(self, state: grpc.ChannelConnectivity) -> None:
+        self._routes.link_changed(self._node, _STATES.get(state, LinkState.CONNECTING))
+
+    async def _watch(self) -> None:
+        while True:
+            state = self.channel.get_state(try_to_connect=True)
+            if state is grpc.ChannelConnectivity.SHUTDOWN:
+                return
+            # A node that fails stays down while it is being connected to again.
+            if (
+                state is not grpc.ChannelConnectivity.CONNECTING
+                or self._node.link_state is not LinkState.DOWN
+            ):
+                self._apply(state)
+            await self.channel.wait_for_state_change(state)
+
+
+def opener(
+    credentials: grpc.ChannelCredentials | None,
+    options: tuple[tuple[str, Any], ...],
+    compression: grpc.Compression | None,
+) -> Any:
+    """Return the function that opens links with these credentials and options."""
+
+    def open_link(routes: Routes, node: Node) -> AioLink:
+        named = node_options(node, options, credentials is not None)
+        channel = (
+            grpc.aio.insecure_channel(node.info.address, named, compression)
+            if credentials is None
+            else grpc.aio.secure_channel(node.info.address, credentials, named, compression)
+        )
+        return AioLink(routes, node, channel)
+
+    return open_link
