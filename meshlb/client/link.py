@@ -8,17 +8,30 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from typing import Any
 
 import grpc
 
 from meshlb.client.routes import LinkState, Node, Routes
 
+POLL_ENDS_S = 0.5
+"""gRPC polls connectivity every 0.2 s, so its thread has ended by then."""
+
 
 class ThreadLink:
     """A link as ``Routes`` wants it."""
 
-    __slots__ = ("_closed", "_lock", "_node", "_routes", "_watching", "channel", "methods")
+    __slots__ = (
+        "_closed",
+        "_lock",
+        "_node",
+        "_routes",
+        "_watched_until",
+        "_watching",
+        "channel",
+        "methods",
+    )
 
     def __init__(self, routes: Routes, node: Node, channel: grpc.Channel) -> None:
         self.channel = channel
@@ -28,6 +41,7 @@ class ThreadLink:
         self._node = node
         self._lock = threading.Lock()
         self._watching = False
+        self._watched_until = 0.0
         self._closed = False
 
     def connect(self) -> None:
@@ -46,9 +60,19 @@ class ThreadLink:
         self._watch()
 
     def close(self) -> None:
-        """Close the channel; calls on it are cancelled."""
-        self._closed = True
-        self.channel.close()
+        """Close the channel, which cancels calls on it; soon, if it was being watched just now."""
+        with self._lock:
+            self._closed = True
+            watched = self._watching or time.monotonic() < self._watched_until
+        if not watched:
+            self.channel.close()
+            return
+        with contextlib.suppress(ValueError):
+            self.channel.unsubscribe(self._changed)
+        # gRPC's polling thread prints a traceback if the channel closes before it has ended.
+        later = threading.Timer(POLL_ENDS_S, self.channel.close)
+        later.daemon = True
+        later.start()
 
     def _watch(self) -> None:
         with self._lock:
@@ -62,6 +86,7 @@ class ThreadLink:
         if state is grpc.ChannelConnectivity.READY:
             with self._lock:
                 self._watching = False
+                self._watched_until = time.monotonic() + POLL_ENDS_S
             with contextlib.suppress(ValueError):
                 self.channel.unsubscribe(self._changed)
             self._routes.link_changed(self._node, LinkState.READY)

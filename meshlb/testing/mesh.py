@@ -173,7 +173,7 @@ class Mesh:
     def _until_known(self, nodes: Sequence[FakeNode]) -> None:
         wanted = {node.node_id for node in nodes}
         missing = wanted
-        request = balance_pb2.ListNodesRequest(service=self.service)
+        request = balance_pb2.ListNodesRequest()  # of all: this service may not be known yet
         give_up = time.monotonic() + START_LIMIT_S
         with grpc.insecure_channel(self.controller) as channel:
             stub = balance_pb2_grpc.BalanceServiceStub(channel)

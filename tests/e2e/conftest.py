@@ -120,10 +120,11 @@ def nodes_when():
     def wait(controller, condition, service="plain", limit_s=20):
         with grpc.insecure_channel(controller) as channel:
             stub = balance_pb2_grpc.BalanceServiceStub(channel)
-            request = balance_pb2.ListNodesRequest(service=service)
+            request = balance_pb2.ListNodesRequest()
             give_up = time.monotonic() + limit_s
             while True:
-                nodes = stub.ListNodes(request, timeout=5, wait_for_ready=True).nodes
+                listed = stub.ListNodes(request, timeout=5, wait_for_ready=True).nodes
+                nodes = [node for node in listed if node.node.service == service]
                 if condition(nodes):
                     return nodes
                 assert time.monotonic() < give_up, f"nodes stayed at {nodes}"
