@@ -147,7 +147,7 @@ def _service_config(text: Any, faults: list[str]) -> tuple[dict[str, RetryPolicy
             idempotent = method.pop("idempotent", None)
             retry = method.pop("retryPolicy", None)
             if not isinstance(idempotent, bool | None):
-                raise ValueError(f"idempotent = {idempotent!r}: true or false")
+                raise TypeError(f"idempotent = {idempotent!r}: true or false")
             if retry is None and idempotent is None:
                 continue
             policy = _policy(retry) if retry is not None else IDEMPOTENT if idempotent else ONCE

@@ -8,6 +8,7 @@ idempotent and the caller has seen nothing of the answer.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,23 +23,28 @@ _BLAMED = frozenset(
         Code.RESOURCE_EXHAUSTED, Code.CANCELLED,
     )
 )  # fmt: skip
-# gRPC gives one code to "refused" and to "died midway"; only the text tells them apart.
+# gRPC gives one code to "refused" and to "died midway"; only the text, which its channel begins in
+# one of these ways, tells them apart. A server may hand on such a text about a back end of its own.
 _NEVER_REACHED = (
     "failed to connect to all addresses",
     "connections to all backends failing",
-    "failed to connect to remote host",
-    "connection refused",
+    "errors resolving ",
     "dns resolution failed",
-    "name resolution failure",
     "empty address list",
-    "connect timeout",
 )
-_WHEN_LOST = frozenset((Code.UNAVAILABLE, Code.CANCELLED, Code.UNKNOWN, Code.INTERNAL))
+_NUMERIC = re.compile(r"\[?[0-9a-f.:]*[.:][0-9a-f.:]*\]?:[0-9]+\Z")
+_WHEN_LOST = frozenset((Code.UNKNOWN, Code.INTERNAL, Code.CANCELLED))
 _LOST = (
     "socket closed", "reset", "goaway", "broken pipe", "recvmsg", "endpoint closing", "transport",
-    "cancelling all calls", "timed out", "rst_stream", "stream removed",
+    "cancelling all calls", "timed out", "ping timeout", "keepalive", "rst_stream",
+    "stream removed",
 )  # fmt: skip
-_OWN_FAULT = ("exception serializing request", "exception deserializing response")
+_LOST_WHATEVER_THE_CODE = ("stream removed", "rst_stream", "goaway")
+_OWN_FAULT = (
+    "exception serializing request",
+    "exception deserializing response",
+    "exception iterating requests",
+)
 
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
 
@@ -65,18 +71,36 @@ class Again:
 
     delay_s: float
     reason: str
+    waits: bool = False
+    """It waits for a node, so a deadline that comes first is what ends the call."""
 
 
-def outcome_of(code: Code, details: str | None) -> Outcome:
-    """Return what a status says about the node that gave it (the caller did not cancel)."""
+def never_reached(code: Code, details: str | None, address: str) -> bool:
+    """Return whether a call was refused on its way to ``address`` (HOST:PORT), so no server saw it.
+
+    A numeric address must stand in the text, so that a server's words about a back end that it
+    could not reach are not taken for its own channel's.
+    """
+    if code is not Code.UNAVAILABLE:
+        return False
+    text = (details or "").lower()
+    if not text.startswith(_NEVER_REACHED):
+        return False
+    named = address.lower()
+    if text.startswith("errors resolving "):
+        return named in text
+    return named in text or not _NUMERIC.match(named) or "last error" not in text
+
+
+def outcome_of(code: Code, details: str | None, address: str = "") -> Outcome:
+    """Return what a status says about the node at ``address`` (the caller did not cancel)."""
     if code is Code.OK:
         return Outcome.OK
     if code not in _BLAMED:
         return Outcome.ANSWERED
-    text = (details or "").lower()
-    if code is Code.UNAVAILABLE and any(part in text for part in _NEVER_REACHED):
+    if never_reached(code, details, address):
         return Outcome.REFUSED
-    if text.startswith(_OWN_FAULT):
+    if (details or "").lower().startswith(_OWN_FAULT):
         return Outcome.ANSWERED
     return Outcome.FAILED
 
@@ -84,7 +108,9 @@ def outcome_of(code: Code, details: str | None) -> Outcome:
 def connection_lost(code: Code, details: str | None) -> bool:
     """Return whether the status was made here because the connection went, not sent by a server."""
     text = (details or "").lower()
-    return code in _WHEN_LOST and any(part in text for part in _LOST)
+    if code is Code.UNAVAILABLE:
+        return any(part in text for part in _LOST)
+    return code in _WHEN_LOST and text.startswith(_LOST_WHATEVER_THE_CODE)
 
 
 def after_started(

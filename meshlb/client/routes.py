@@ -118,7 +118,8 @@ class Routes:
         self.service = service
         self.client_id = client_id
         self.rng = rng or random.Random()
-        self.lock = threading.Lock()
+        # Re-entrant: a dropped call may be collected, and so counted out, in the midst of anything.
+        self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
         self.client = ClientLoad()
         self.nodes: dict[tuple[str, int, str, str], Node] = {}
@@ -269,7 +270,7 @@ class Routes:
 
     def forget_all(self, client_id: str) -> None:
         """Begin anew after a fork: nothing of the parent's can be used, not even to close it."""
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
         self.client_id = client_id
         self.rng = random.Random()
@@ -349,24 +350,27 @@ class View:
         to be handed to ``Routes.end``.
         """
         routes = self.routes
-        picks = self._picks
-        if picks.generation != routes.generation:
-            picks = self._rebuild()
-        picker = picks.picker
-        if picker is None:
-            return None
-        node = picks.nodes[picker.pick(now)]
-        if tried and node in tried:
-            node = self._other_than(tried, picks.nodes, now) or node
-        with routes.lock:
-            load = node.load
-            client = routes.client
-            found = occupancy(load, client)
-            load.in_flight += 1
-            client.in_flight += 1
-            node.started += 1
-            routes.started += 1
-        return node, found
+        while True:
+            picks = self._picks
+            if picks.generation != routes.generation:
+                picks = self._rebuild()
+            picker = picks.picker
+            if picker is None:
+                return None
+            node = picks.nodes[picker.pick(now)]
+            if tried and node in tried:
+                node = self._other_than(tried, picks.nodes, now) or node
+            with routes.lock:
+                if picks.generation != routes.generation:
+                    continue  # the node may have left, and its link be closed
+                load = node.load
+                client = routes.client
+                found = occupancy(load, client)
+                load.in_flight += 1
+                client.in_flight += 1
+                node.started += 1
+                routes.started += 1
+                return node, found
 
     def _build(self, nodes: Sequence[Node], table: Table) -> Picker:
         module = plugins.load(PICKERS, self.picker or table.picker or DEFAULT_PICKER)
@@ -410,20 +414,20 @@ class View:
 
 
 def choose(known: Sequence[Node]) -> list[Node]:
-    """Return the nodes to pick from: the best kind of which there is one.
+    """Return the nodes to pick from: the best kind of which there is one; none: wait.
 
-    Connected ones; else those that may yet connect (the call waits for that); else, with every
-    node dead, all, so that one is tried. Draining ones never.
+    Connected ones. While there is none but some may yet connect, the call waits for the first, so
+    that one address that swallows packets holds up nobody. With every node dead, all, so that one
+    is tried. Unhealthy ones only where nothing better is left, draining ones never.
     """
     open_ = [n for n in known if n.info.state is not NodeState.DRAINING]
     healthy = [n for n in open_ if n.info.state is not NodeState.UNHEALTHY]
-    for group in (
-        [n for n in healthy if n.link_state is LinkState.READY],
-        [n for n in healthy if n.link_state is not LinkState.DOWN],
-        [n for n in open_ if n.link_state is LinkState.READY],
-    ):
-        if group:
-            return group
+    for group in (healthy, open_):
+        ready = [n for n in group if n.link_state is LinkState.READY]
+        if ready:
+            return ready
+        if any(n.link_state is not LinkState.DOWN for n in group):
+            return []
     return open_
 
 

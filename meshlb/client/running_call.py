@@ -271,6 +271,8 @@ class RunningCall(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[type-a
     def __next__(self) -> Any:
         return self._course.next_message()
 
+    next = __next__
+
     def initial_metadata(self) -> Any:
         """Wait for the node's initial metadata."""
         while True:

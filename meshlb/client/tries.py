@@ -6,6 +6,7 @@ costs nothing here.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,6 +23,8 @@ from meshlb.client.retry import (
 )
 from meshlb.client.routes import Node, Outcome, Routes
 
+log = logging.getLogger("meshlb.client")
+
 WAIT_FOR_READY_S = 0.1
 """A call that waits for ready looks again this often when every node refused it."""
 
@@ -31,7 +34,15 @@ _RESUMED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
 class Tries:
     """What became of one call so far."""
 
-    __slots__ = ("_method", "_policy", "_routes", "_wait_for_ready", "attempts", "tried")
+    __slots__ = (
+        "_method",
+        "_policy",
+        "_routes",
+        "_wait_for_ready",
+        "attempts",
+        "complete",
+        "tried",
+    )
 
     def __init__(
         self, routes: Routes, method: str, policy: RetryPolicy | None, wait_for_ready: bool | None
@@ -43,6 +54,8 @@ class Tries:
         self.attempts = 0
         """Attempts that reached a server since there was progress."""
         self.tried: list[Node] = []
+        self.complete = False
+        """The resume hook said that nothing is missing: the call ended well."""
 
     def failed(
         self,
@@ -58,10 +71,11 @@ class Tries:
         """Count one failed attempt out; return when and why there is another, None: none.
 
         ``delivered``: messages have reached the caller, so that only ``resume`` can go on; it
-        prepares the next request and returns whether there is one.
+        prepares the next request and returns whether there is one. If there is none, ``complete``
+        is set: the call ends with OK.
         """
         code, details, trailing = error
-        outcome = outcome_of(code, details)
+        outcome = outcome_of(code, details, node.info.address)
         self._routes.end(node, found, now - began_at, outcome, now)
         again_here = node in self.tried
         self.tried.append(node)
@@ -70,20 +84,15 @@ class Tries:
             if not again_here:
                 return Again(0.0, "never reached a server")
             if self._wait_for_ready:
-                return Again(WAIT_FOR_READY_S, "every node refuses, and the call waits for ready")
+                return Again(WAIT_FOR_READY_S, "every node refuses", waits=True)
             return None
-        if outcome is not Outcome.FAILED:
-            return None
-        lost = connection_lost(code, details)
+        lost = outcome is Outcome.FAILED and connection_lost(code, details)
         if lost:
             node.link.lost()
         self.attempts += 1
         if delivered:
-            if resume is None or not (lost or code in _RESUMED):
-                return None
-            if self.attempts > IDEMPOTENT.max_attempts or not resume():
-                return None
-            return Again(0.0, "stream resumed where it broke")
+            blamed = outcome is Outcome.FAILED and (lost or code in _RESUMED)
+            return self._resumed(resume) if blamed and resume is not None else None
         again = after_started(
             self._effective_policy(), code, details, self.attempts, trailing, self._routes.rng
         )
@@ -92,6 +101,16 @@ class Tries:
                 if not self._routes.budget.take(self._routes.started, now):
                     return None
         return again
+
+    def _resumed(self, resume: Callable[[], bool]) -> Again | None:
+        if self.attempts > IDEMPOTENT.max_attempts:
+            return None
+        try:
+            self.complete = not resume()
+        except Exception:
+            log.exception("the resume hook of %s failed", self._method)
+            return None
+        return None if self.complete else Again(0.0, "stream resumed where it broke")
 
     def progressed(self) -> None:
         """Note that a message came: attempts and tried nodes count anew."""
