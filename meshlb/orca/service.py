@@ -1,0 +1,94 @@
+"""The standard ORCA service for Python servers: out-of-band load reports over one stream.
+
+``xds.service.orca.v3.OpenRcaService`` (gRFC A51). xds-protos has its messages but no stub, so the
+method's handler is written here. Any ORCA client may read it: gRPC's weighted_round_robin, Envoy,
+the meshlb sidecar.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from meshlb.errors import InvalidInputError, MissingExtraError
+from meshlb.orca.recorder import LoadRecorder, Snapshot
+
+SERVICE = "xds.service.orca.v3.OpenRcaService"
+METHOD = "StreamCoreMetrics"
+DEFAULT_INTERVAL_S = 30.0
+"""For clients that ask for none (A51)."""
+
+
+def add_service(
+    server: grpc.Server | grpc.aio.Server, recorder: LoadRecorder, min_interval_s: float = 0.05
+) -> None:
+    """Serve the recorder's figures on a server, of threads or of asyncio, before it starts.
+
+    A client gets reports as often as it asks for, not below ``min_interval_s`` seconds. On a
+    server of threads each reader holds one of its workers, so give it one more. Raises
+    MissingExtraError without xds-protos.
+    """
+    if not 0.01 <= min_interval_s <= 3600:
+        raise InvalidInputError(f"min_interval_s = {min_interval_s}: from 0.01 to 3600 seconds")
+    request_type, report_type = _messages()
+
+    def interval_s(request: Any) -> float:
+        asked: float = request.report_interval.seconds + request.report_interval.nanos / 1e9
+        return max(min_interval_s, asked if asked > 0 else DEFAULT_INTERVAL_S)
+
+    def report() -> Any:
+        return to_message(recorder.snapshot(time.monotonic()), report_type)
+
+    def stream(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        gone = threading.Event()
+        if not context.add_callback(gone.set):
+            return
+        while not gone.is_set():
+            yield report()
+            gone.wait(interval_s(request))
+
+    async def aio_stream(request: Any, context: Any) -> AsyncIterator[Any]:
+        del context
+        while True:
+            yield report()
+            await asyncio.sleep(interval_s(request))
+
+    is_aio = isinstance(server, grpc.aio.Server)
+    handler = grpc.unary_stream_rpc_method_handler(
+        aio_stream if is_aio else stream,
+        request_deserializer=request_type.FromString,
+        response_serializer=report_type.SerializeToString,
+    )
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler(SERVICE, {METHOD: handler}),)
+    )
+
+
+def to_message(snapshot: Snapshot, report_type: Any = None) -> Any:
+    """Return an OrcaLoadReport; what is unknown is left out."""
+    report_type = report_type or _messages()[1]
+    message = report_type(
+        rps_fractional=snapshot.requests_per_s,
+        eps=snapshot.errors_per_s,
+        named_metrics=snapshot.named_metrics(),
+    )
+    if snapshot.application is not None:
+        message.application_utilization = snapshot.application
+    return message
+
+
+def _messages() -> tuple[Any, Any]:
+    try:
+        from xds.data.orca.v3 import orca_load_report_pb2
+        from xds.service.orca.v3 import orca_pb2
+    except ImportError as error:
+        raise MissingExtraError(
+            "ORCA needs the package xds-protos: pip install 'meshlb[orca]'"
+        ) from error
+    return orca_pb2.OrcaLoadReportRequest, orca_load_report_pb2.OrcaLoadReport
