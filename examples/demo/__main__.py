@@ -31,6 +31,7 @@ def main() -> int:
 
 def demo() -> int:
     """Read the command line, run, print the summary."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # a killed server is no news here
     from examples.demo.options import parse
 
     options = parse()

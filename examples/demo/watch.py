@@ -47,10 +47,12 @@ class Watch:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def nodes(self) -> dict[str, Known]:
-        """Return what the controller knows of each node, by the node's name."""
-        answer = await self._stub.ListNodes(
-            balance_pb2.ListNodesRequest(service=SERVICE), timeout=2, wait_for_ready=True
-        )
+        """Return what the controller knows of each node, by the node's name; {} if nothing yet."""
+        request = balance_pb2.ListNodesRequest(service=SERVICE)
+        try:
+            answer = await self._stub.ListNodes(request, timeout=2, wait_for_ready=True)
+        except grpc.RpcError:  # no sidecar has reported yet, or the controller is busy
+            return {}
         by_address = known(answer.nodes)
         ours = self._started.servers[BALANCERS[0]]
         return {s.name: by_address[s.address] for s in ours if s.address in by_address}
@@ -72,8 +74,7 @@ class Watch:
 
     async def _controller(self) -> None:
         while True:
-            with contextlib.suppress(grpc.RpcError):
-                self._run.known = await self.nodes()
+            self._run.known = await self.nodes() or self._run.known
             await asyncio.sleep(INTERVAL_S)
 
     async def _in_flight(self, fleet: Fleet, server: Server) -> None:
