@@ -19,6 +19,7 @@ class Method:
 
     __slots__ = (
         "_arguments", "_group", "arity", "by_link", "calls", "name", "policy", "resume", "view",
+        "waits",
     )  # fmt: skip
 
     def __init__(
@@ -35,6 +36,8 @@ class Method:
         self.view = view
         self.name = name
         self.policy = options.policy(name)
+        self.waits = options.waits(name)
+        """Whether its calls wait for ready unless they say otherwise."""
         self.resume = options.resume.get(name)
         self.calls = calls
         """The channel's calls, so that closing it cancels them."""
@@ -66,4 +69,5 @@ class Method:
 
     def tries(self, wait_for_ready: bool | None) -> Tries:
         """Return the record of a call whose first attempt failed."""
-        return Tries(self.routes, self.name, self.policy, wait_for_ready)
+        waits = self.waits if wait_for_ready is None else wait_for_ready
+        return Tries(self.routes, self.name, self.policy, waits)

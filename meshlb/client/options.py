@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 
@@ -22,6 +22,7 @@ from meshlb.client.routes import PICKERS
 from meshlb.errors import InvalidInputError
 
 Resume = Callable[[Any, Sequence[Any]], Any]
+T = TypeVar("T")
 UNSET: Any = object()
 MAX_ATTEMPTS = 5  # gRFC A6
 
@@ -45,16 +46,25 @@ class Options:
     """UNSET: those of the nodes; None: plain text."""
     policies: Mapping[str, RetryPolicy] = field(default_factory=dict)
     """By "/pkg.Service/Method", "/pkg.Service/" or "" (all)."""
+    waiting: Mapping[str, bool] = field(default_factory=dict)
+    """``waitForReady`` of the service config, by the same keys."""
     node_options: tuple[tuple[str, Any], ...] = ()
     """For the channels to nodes."""
 
     def policy(self, method: str) -> RetryPolicy | None:
         """Return a method's policy, most exact entry first; None: the config is silent."""
-        prefix = method[: method.rfind("/") + 1]
-        for key in (method, prefix, ""):
-            if key in self.policies:
-                return self.policies[key]
-        return None
+        return _most_exact(self.policies, method)
+
+    def waits(self, method: str) -> bool:
+        """Return whether a method's calls wait for ready unless they say otherwise."""
+        return bool(_most_exact(self.waiting, method))
+
+
+def _most_exact(entries: Mapping[str, T], method: str) -> T | None:
+    for key in (method, method[: method.rfind("/") + 1], ""):
+        if key in entries:
+            return entries[key]
+    return None
 
 
 def parse(options: Sequence[tuple[str, Any]] | None) -> Options:
@@ -68,13 +78,14 @@ def parse(options: Sequence[tuple[str, Any]] | None) -> Options:
         else:
             rest[key] = value
     policies: dict[str, RetryPolicy] = {}
+    waiting: dict[str, bool] = {}
     if "grpc.service_config" in rest:
-        policies, stripped = _service_config(rest["grpc.service_config"], faults)
-        rest["grpc.service_config"] = stripped
+        text = rest["grpc.service_config"]
+        rest["grpc.service_config"] = _service_config(text, policies, waiting, faults)
     _build_params(ours, faults)
     if faults:
         raise InvalidInputError(faults, reason="INVALID_OPTION")
-    return Options(policies=policies, node_options=tuple(rest.items()), **ours)
+    return Options(policies=policies, waiting=waiting, node_options=tuple(rest.items()), **ours)
 
 
 def _pairs(options: Any) -> list[tuple[str, Any]]:
@@ -139,8 +150,10 @@ def _build_params(ours: dict[str, Any], faults: list[str]) -> None:
         faults.append(f"option meshlb.picker_params = {ours['picker_params']!r}: {error}")
 
 
-def _service_config(text: Any, faults: list[str]) -> tuple[dict[str, RetryPolicy], str]:
-    policies: dict[str, RetryPolicy] = {}
+def _service_config(
+    text: Any, policies: dict[str, RetryPolicy], waiting: dict[str, bool], faults: list[str]
+) -> str:
+    """Fill in what the stub does itself; return the config without it."""
     try:
         config = json.loads(text)
         for method in config.get("methodConfig", ()):
@@ -148,18 +161,26 @@ def _service_config(text: Any, faults: list[str]) -> tuple[dict[str, RetryPolicy
             retry = method.pop("retryPolicy", None)
             if not isinstance(idempotent, bool | None):
                 raise TypeError(f"idempotent = {idempotent!r}: true or false")
+            # A call that waits for ready would wait at one node, whatever becomes of the others.
+            waits = method.pop("waitForReady", None)
+            names = [_key(name) for name in method.get("name", ())]
+            if waits is not None:
+                waiting.update(dict.fromkeys(names, bool(waits)))
             if retry is None and idempotent is None:
                 continue
             policy = _policy(retry) if retry is not None else IDEMPOTENT if idempotent else ONCE
-            for name in method.get("name", ()):
-                service, one = name.get("service", ""), name.get("method", "")
-                policies[f"/{service}/{one}" if service else ""] = policy
+            policies.update(dict.fromkeys(names, policy))
     except (TypeError, ValueError, AttributeError, KeyError) as error:
         faults.append(
             f"option grpc.service_config = {str(text)[:200]!r}: a service config ({error})"
         )
-        return {}, "{}"
-    return policies, json.dumps(config)
+        return "{}"
+    return json.dumps(config)
+
+
+def _key(name: Mapping[str, str]) -> str:
+    service, method = name.get("service", ""), name.get("method", "")
+    return f"/{service}/{method}" if service else ""
 
 
 def _policy(raw: Mapping[str, Any]) -> RetryPolicy:

@@ -17,9 +17,16 @@ import grpc
 
 from meshlb.client.method import Method
 from meshlb.client.replay import Replay
+from meshlb.client.retry import Again
 from meshlb.client.routes import Node, Outcome
 from meshlb.client.tries import Tries
-from meshlb.client.waiting import NoNodeError, wait_for_node
+from meshlb.client.waiting import (
+    BrokenOffError,
+    NoNodeError,
+    every_node_refuses,
+    not_ready_in_time,
+    wait_for_node,
+)
 
 _now = time.perf_counter
 
@@ -70,7 +77,8 @@ class _Course:
                 return
             tried = self._tries.tried if self._tries is not None else ()
             begun = self.method.view.begin(_now(), tried) if tried else None
-            self._begin(begun or wait_for_node(self.method.view, self.deadline, self._args[2]))
+            waits = self.method.waits or self._args[2]
+            self._begin(begun or wait_for_node(self.method.view, self.deadline, waits))
         except grpc.RpcError as error:
             self._end(error)
         except ValueError as error:  # the channel was closed
@@ -143,13 +151,26 @@ class _Course:
             if again is not None and not late:
                 self.inner = None
         if again is None or late:
-            self._end(None)
+            self._end(self._final(inner, again))
             return False
         if again.delay_s > 0:
             threading.Thread(target=self._start_later, args=(again.delay_s,), daemon=True).start()
         else:
             self._start_again()
         return True
+
+    def _final(self, inner: Any, again: Again | None) -> Any:
+        """Return what the call ended with, if that is not gRPC's own call."""
+        tries = self._tries
+        if tries is None or self._cancelled:
+            return None
+        if tries.complete:
+            return BrokenOffError(inner.initial_metadata(), inner.trailing_metadata())
+        if again is not None and again.waits:
+            return not_ready_in_time(self.method.routes, inner.details())
+        if tries.refused:
+            return every_node_refuses(self.method.routes, inner.details())
+        return None
 
     def _start_again(self) -> None:
         try:
@@ -195,6 +216,8 @@ class _Course:
         while True:
             inner = self.current()
             if self.error is not None:
+                if self.error.code() is grpc.StatusCode.OK:
+                    raise StopIteration
                 raise self.error
             try:
                 message = next(inner)
@@ -202,7 +225,7 @@ class _Course:
                 self.attempt_done(inner)
                 raise
             except grpc.RpcError:
-                if self.attempt_done(inner):
+                if self.attempt_done(inner) or self.error is not None:
                     continue
                 raise
             self._took(message)

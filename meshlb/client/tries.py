@@ -41,6 +41,7 @@ class Tries:
         "_wait_for_ready",
         "attempts",
         "complete",
+        "refused",
         "tried",
     )
 
@@ -54,6 +55,8 @@ class Tries:
         self.attempts = 0
         """Attempts that reached a server since there was progress."""
         self.tried: list[Node] = []
+        self.refused = False
+        """The last attempt never reached a server, and there is no other node to try."""
         self.complete = False
         """The resume hook said that nothing is missing: the call ended well."""
 
@@ -85,6 +88,7 @@ class Tries:
                 return Again(0.0, "never reached a server")
             if self._wait_for_ready:
                 return Again(WAIT_FOR_READY_S, "every node refuses", waits=True)
+            self.refused = True
             return None
         lost = outcome is Outcome.FAILED and connection_lost(code, details)
         if lost:

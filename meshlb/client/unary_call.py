@@ -14,7 +14,7 @@ import grpc
 from meshlb.client.method import Method
 from meshlb.client.routes import Node, Outcome
 from meshlb.client.running_call import RunningCall
-from meshlb.client.waiting import wait_for_node
+from meshlb.client.waiting import every_node_refuses, not_ready_in_time, wait_for_node
 
 _now = time.perf_counter
 _OK = Outcome.OK
@@ -91,10 +91,13 @@ class UnaryUnary(grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
         self, request: Any, timeout: float | None, args: tuple[Any, ...], began: float, call: bool
     ) -> Any:
         """Call with all that may be in the way: no table yet, no node."""
-        self._method.open()
+        method = self._method
         deadline = None if timeout is None else began + timeout
-        node, found = wait_for_node(self._method.view, deadline, args[2])
-        return self._attempts(request, deadline, args, (node, found), None, call)
+        begun = method.view.begin(began)
+        if begun is None:
+            method.open()
+            begun = wait_for_node(method.view, deadline, method.waits or args[2])
+        return self._attempts(request, deadline, args, begun, None, call)
 
     def _again(
         self,
@@ -145,10 +148,16 @@ class UnaryUnary(grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
             tries = tries or method.tries(wait_for_ready)
             status = (broken.code(), broken.details(), broken.trailing_metadata())
             again = tries.failed(node, found, began_at, _now(), status)
-            if again is None or (deadline is not None and _now() + again.delay_s >= deadline):
+            if again is None:
+                if tries.refused:
+                    raise every_node_refuses(method.routes, broken.details()) from broken
+                raise broken
+            if deadline is not None and _now() + again.delay_s >= deadline:
+                if again.waits:
+                    raise not_ready_in_time(method.routes, broken.details()) from broken
                 raise broken
             if again.delay_s > 0:
                 time.sleep(again.delay_s)
             node, found = method.view.begin(_now(), tries.tried) or wait_for_node(
-                method.view, deadline, wait_for_ready
+                method.view, deadline, method.waits or wait_for_ready
             )

@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 
 from meshlb.client.routes import Node, Routes, View
+from meshlb.model import NodeState
 
 
 class NoNodeError(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[type-arg]
@@ -92,6 +93,57 @@ class NoNodeError(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[type-a
         fn(self)
 
 
+class BrokenOffError(NoNodeError):
+    """A stream that broke when nothing was missing any more, by its resume hook: it reads as OK."""
+
+    def __init__(self, initial: tuple[Any, ...], trailing: tuple[Any, ...]) -> None:
+        super().__init__(grpc.StatusCode.OK, "")
+        self._metadata = initial, trailing
+
+    def initial_metadata(self) -> tuple[Any, ...]:
+        """Return that of the last node."""
+        return self._metadata[0]
+
+    def trailing_metadata(self) -> tuple[Any, ...]:
+        """Return that of the last node."""
+        return self._metadata[1]
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Return None: what there was has been read."""
+        del timeout
+
+    def exception(self, timeout: float | None = None) -> None:  # type: ignore[override]
+        """Return None: it ended well."""
+        del timeout
+
+    def traceback(self, timeout: float | None = None) -> Any:
+        """Return None: it ended well."""
+        del timeout
+
+
+def every_node_refuses(routes: Routes, details: str | None) -> NoNodeError:
+    """Return the error of a call that no node would take; ``details`` are of its last attempt."""
+    return NoNodeError(grpc.StatusCode.UNAVAILABLE, f"{details or 'refused'} ({_dead(routes)})")
+
+
+def not_ready_in_time(routes: Routes, details: str | None) -> NoNodeError:
+    """Return the error of a call whose deadline passed while every node refused it."""
+    return NoNodeError(
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        f"waited for a node in vain: {_dead(routes)}; the last one said: {details or 'refused'}",
+    )
+
+
+def _dead(routes: Routes) -> str:
+    nodes = [n.info for n in list(routes.nodes.values())]
+    named = ", ".join(f"{n.node_id} at {n.address}" for n in nodes[:5])
+    more = f" and {len(nodes) - 5} more" if len(nodes) > 5 else ""
+    return (
+        f"service {routes.service!r}: no node can be reached, and all refuse calls: {named}{more}; "
+        "check that they run, and that this address can reach them"
+    )
+
+
 def why_no_node(routes: Routes) -> str:
     """Return what a call that found no node waits for."""
     table = routes.table
@@ -101,7 +153,11 @@ def why_no_node(routes: Routes) -> str:
         )
     if not table.nodes:
         return f"service {routes.service!r} has no node; is a sidecar running with this service?"
-    return f"all nodes of service {routes.service!r} are draining"
+    open_ = [n for n in list(routes.nodes.values()) if n.info.state is not NodeState.DRAINING]
+    if not open_:
+        return f"all nodes of service {routes.service!r} are draining"
+    named = ", ".join(f"{n.info.node_id} at {n.info.address}" for n in open_[:5])
+    return f"no node of service {routes.service!r} is connected yet ({named})"
 
 
 def refused(routes: Routes, wait_for_ready: bool | None) -> NoNodeError | None:
