@@ -1,0 +1,42 @@
+"""One file per source of signals; the agent finds each by its file.
+
+To write the next one: make ``NAME.py`` here with a docstring (what, from where), and
+
+    class Probe:
+        def __init__(self, node: Node) -> None: ...        # cheap; imports of extras in here
+        async def read(self) -> dict[str, Any]: ...        # fields of model.LoadReport
+        async def close(self) -> None: ...
+
+``read`` is called once a report interval, must return within a fraction of it, and gives what it
+knows: a field that it leaves out is unknown, never zero. What takes longer runs in a task of its
+own, and ``read`` returns the last result while that is fresh. An exception is logged once, and the
+fields stay unknown. ``tests/contract`` finds the file by itself. Third parties use the entry-point
+group ``meshlb.probes``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(slots=True)
+class Node:
+    """The model server that probes look at."""
+
+    address: str
+    """HOST:PORT."""
+    pid: int | None = None
+    """Its process; None: to be found by whoever listens at the address."""
+    interval_s: float = 0.1
+    """Report interval, as ordered last; changes while running."""
+
+
+class Probe(Protocol):
+    """One source of signals."""
+
+    async def read(self) -> dict[str, Any]:
+        """Return the fields of ``model.LoadReport`` that are known now."""
+
+    async def close(self) -> None:
+        """Stop whatever runs."""
