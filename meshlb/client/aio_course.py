@@ -99,6 +99,7 @@ class AioCourse:
         self.method = method
         self.replay = replay
         self.loop = asyncio.get_running_loop()
+        timeout = method.limit(timeout)
         self.deadline = None if timeout is None else _now() + timeout
         self.changed: asyncio.Event | None = None
         self.inner: Any = None

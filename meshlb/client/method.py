@@ -18,8 +18,8 @@ class Method:
     """What the four multi-callables have in common."""
 
     __slots__ = (
-        "_arguments", "_group", "arity", "by_link", "calls", "name", "policy", "resume", "view",
-        "waits",
+        "_arguments", "_group", "arity", "by_link", "calls", "name", "policy", "resume",
+        "timeout_s", "view", "waits",
     )  # fmt: skip
 
     def __init__(
@@ -39,6 +39,8 @@ class Method:
         self.waits = options.waits(name)
         """Whether its calls wait for ready unless they say otherwise."""
         self.resume = options.resume.get(name)
+        self.timeout_s = options.timeout_s(name)
+        """The most time that its calls may take; None: what each call says."""
         self.calls = calls
         """The channel's calls, so that closing it cancels them."""
         self.by_link: dict[Any, Any] = {}
@@ -66,6 +68,11 @@ class Method:
                     self.by_link.pop(gone, None)
             raw = self.by_link[link] = getattr(link.channel, self.arity)(*self._arguments)
         return raw
+
+    def limit(self, timeout: float | None) -> float | None:
+        """Return the time that a call may take which was given ``timeout``."""
+        most = self.timeout_s
+        return timeout if most is None else most if timeout is None else min(most, timeout)
 
     def tries(self, wait_for_ready: bool | None) -> Tries:
         """Return the record of a call whose first attempt failed."""

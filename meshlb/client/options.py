@@ -48,6 +48,8 @@ class Options:
     """By "/pkg.Service/Method", "/pkg.Service/" or "" (all)."""
     waiting: Mapping[str, bool] = field(default_factory=dict)
     """``waitForReady`` of the service config, by the same keys."""
+    timeouts: Mapping[str, float] = field(default_factory=dict)
+    """``timeout`` of the service config, by the same keys."""
     node_options: tuple[tuple[str, Any], ...] = ()
     """For the channels to nodes."""
 
@@ -58,6 +60,10 @@ class Options:
     def waits(self, method: str) -> bool:
         """Return whether a method's calls wait for ready unless they say otherwise."""
         return bool(_most_exact(self.waiting, method))
+
+    def timeout_s(self, method: str) -> float | None:
+        """Return the most time that a method's calls may take; None: no limit."""
+        return _most_exact(self.timeouts, method)
 
 
 def _most_exact(entries: Mapping[str, T], method: str) -> T | None:
@@ -79,13 +85,20 @@ def parse(options: Sequence[tuple[str, Any]] | None) -> Options:
             rest[key] = value
     policies: dict[str, RetryPolicy] = {}
     waiting: dict[str, bool] = {}
+    timeouts: dict[str, float] = {}
     if "grpc.service_config" in rest:
         text = rest["grpc.service_config"]
-        rest["grpc.service_config"] = _service_config(text, policies, waiting, faults)
+        rest["grpc.service_config"] = _service_config(text, policies, waiting, timeouts, faults)
     _build_params(ours, faults)
     if faults:
         raise InvalidInputError(faults, reason="INVALID_OPTION")
-    return Options(policies=policies, waiting=waiting, node_options=tuple(rest.items()), **ours)
+    return Options(
+        policies=policies,
+        waiting=waiting,
+        timeouts=timeouts,
+        node_options=tuple(rest.items()),
+        **ours,
+    )
 
 
 def _pairs(options: Any) -> list[tuple[str, Any]]:
@@ -151,7 +164,11 @@ def _build_params(ours: dict[str, Any], faults: list[str]) -> None:
 
 
 def _service_config(
-    text: Any, policies: dict[str, RetryPolicy], waiting: dict[str, bool], faults: list[str]
+    text: Any,
+    policies: dict[str, RetryPolicy],
+    waiting: dict[str, bool],
+    timeouts: dict[str, float],
+    faults: list[str],
 ) -> str:
     """Fill in what the stub does itself; return the config without it."""
     try:
@@ -166,6 +183,8 @@ def _service_config(
             names = [_key(name) for name in method.get("name", ())]
             if waits is not None:
                 waiting.update(dict.fromkeys(names, bool(waits)))
+            if "timeout" in method:  # of the whole call, not of each attempt
+                timeouts.update(dict.fromkeys(names, _span("timeout", method.pop("timeout"))))
             if retry is None and idempotent is None:
                 continue
             policy = _policy(retry) if retry is not None else IDEMPOTENT if idempotent else ONCE
@@ -199,15 +218,15 @@ def _policy(raw: Mapping[str, Any]) -> RetryPolicy:
     return RetryPolicy(
         max_attempts=min(attempts, MAX_ATTEMPTS),
         codes=frozenset(grpc.StatusCode[name] for name in names),
-        initial_backoff_s=_span(raw, "initialBackoff"),
-        max_backoff_s=_span(raw, "maxBackoff"),
+        initial_backoff_s=_span("retryPolicy.initialBackoff", raw["initialBackoff"]),
+        max_backoff_s=_span("retryPolicy.maxBackoff", raw["maxBackoff"]),
         multiplier=multiplier,
     )
 
 
-def _span(raw: Mapping[str, Any], key: str) -> float:
-    text = str(raw[key])
+def _span(key: str, given: Any) -> float:
+    text = str(given)
     value = float(text.removesuffix("s"))
     if not text.endswith("s") or not 0 < value < float("inf"):
-        raise ValueError(f'retryPolicy.{key} = {text!r}: seconds above 0, as in "0.1s"')
+        raise ValueError(f'{key} = {text!r}: seconds above 0, as in "0.1s"')
     return value

@@ -40,6 +40,7 @@ class _Course:
         self.method = method
         self.streams_answers = method.arity.endswith("_stream")
         self.replay = Replay(request) if method.arity.startswith("stream_") else None
+        timeout = method.limit(timeout)
         self.deadline = None if timeout is None else _now() + timeout
         self.changed = threading.Condition()
         self.inner: Any = None

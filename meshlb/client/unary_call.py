@@ -23,13 +23,14 @@ _OK = Outcome.OK
 class UnaryUnary(grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
     """A drop-in for the multi-callable of ``grpc.Channel.unary_unary``."""
 
-    __slots__ = ("_begin", "_by_link", "_end", "_method")
+    __slots__ = ("_begin", "_by_link", "_end", "_method", "_most_s")
 
     def __init__(self, method: Method) -> None:
         self._method = method
         self._begin = method.view.begin
         self._end = method.routes.end
         self._by_link = method.by_link
+        self._most_s = method.timeout_s
 
     def __call__(
         self,
@@ -42,6 +43,8 @@ class UnaryUnary(grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
     ) -> Any:
         """Call, and return the response; raises grpc.RpcError as gRPC does."""
         began_at = _now()
+        if self._most_s is not None:
+            timeout = self._method.limit(timeout)
         begun = self._begin(began_at)
         if begun is None:
             args = (metadata, credentials, wait_for_ready, compression)
@@ -71,7 +74,9 @@ class UnaryUnary(grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
     ) -> tuple[Any, grpc.Call]:
         """Call, and return (response, call)."""
         args = (metadata, credentials, wait_for_ready, compression)
-        answer: tuple[Any, grpc.Call] = self._slowly(request, timeout, args, _now(), True)
+        answer: tuple[Any, grpc.Call] = self._slowly(
+            request, self._method.limit(timeout), args, _now(), True
+        )
         return answer
 
     def future(
