@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from examples.demo import fleet, workload
-from examples.demo.fleet import Server, Started
+from examples.demo.fleet import Started
 from examples.demo.options import Options
 from examples.demo.processes import Child, Children
 from examples.demo.state import BALANCERS, MESHLB, Fleet, Run
@@ -118,15 +118,15 @@ async def _play(state: Run, started: Started, show: Show) -> None:
             readers.append(asyncio.create_task(reading))
     done = asyncio.gather(*readers)
     killing = asyncio.create_task(_kill(state, started, start))
-    lost: set[str] = set()
     try:
         while not done.done():
             state.elapsed_s = min(options.seconds, max(0.0, time.monotonic() - start))
-            _note_changes(state, started, lost)
+            _note_changes(state, started)
             show(state)
             await asyncio.wait([done], timeout=FRAME_S)
         await done
         state.over = True
+        _note_changes(state, started)
         state.elapsed_s = min(options.seconds, time.monotonic() - start)
         show(state)
     finally:
@@ -149,38 +149,30 @@ async def _kill(state: Run, started: Started, start: float) -> None:
     state.killed = state.names[options.victim]
     for balancer in BALANCERS:
         started.servers[balancer][options.victim].child.process.kill()
-    _event(state, f"{state.killed} killed (SIGKILL) in both fleets")
+    _event(state, "kill", f"{state.killed} killed (SIGKILL) in both fleets")
 
 
-def _note_changes(state: Run, started: Started, noted: set[str]) -> None:
+def _note_changes(state: Run, started: Started) -> None:
     """Add events for what is new: failed calls, answers taken up, servers that ended."""
     for balancer, one in state.fleets.items():
         total = one.tally.total()
-        for word, count in (
-            ("calls failed", total.failed),
-            ("answers went on from another node", total.moved),
-        ):
-            key = f"{balancer} {count} {word}"
-            if count and key not in noted:
-                noted.add(key)
-                _event(state, f"{balancer}: {count} {word}")
+        if total.failed:
+            _event(state, f"{balancer} failed", f"{balancer}: {total.failed} calls failed")
+        if total.moved:
+            text = f"{balancer}: {total.moved} broken answers went on elsewhere, none lost"
+            _event(state, f"{balancer} moved", text)
         for server in started.servers[balancer]:
-            _note_end(state, balancer, server, noted)
+            if not server.child.alive and server.name != state.killed:
+                _event(state, server.child.name, f"{balancer}: {server.child.ended()}")
     victim = state.known.get(state.killed or "")
-    if victim is not None and victim.state != "active" and "seen" not in noted:
-        noted.add("seen")
-        _event(state, f"meshlb: {state.killed} is {victim.state}: {victim.reason}")
+    if victim is not None and victim.state != "active":
+        text = f"meshlb: {state.killed} is {victim.state}: {victim.reason}"
+        _event(state, "victim", text)
 
 
-def _note_end(state: Run, balancer: str, server: Server, noted: set[str]) -> None:
-    key = f"{balancer} {server.name} ended"
-    if not server.child.alive and server.name != state.killed and key not in noted:
-        noted.add(key)
-        _event(state, f"{balancer}: {server.child.ended()}")
-
-
-def _event(state: Run, text: str) -> None:
-    state.events.append((state.elapsed_s, text))
+def _event(state: Run, key: str, text: str) -> None:
+    at, _ = state.events.get(key, (state.elapsed_s, ""))
+    state.events[key] = (at, text)
 
 
 def _all_callers(started: Started) -> list[Child]:

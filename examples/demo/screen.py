@@ -12,10 +12,11 @@ from examples.demo.state import MESHLB, ROUND_ROBIN, Known, Run
 from examples.demo.tally import Figures, figures
 
 OURS, THEIRS, DEAD = "bright_cyan", "bright_magenta", "bold red"
-BAR_WIDTH = 8
+BAR_WIDTH = 7
 WIDE, MIDDLE = 118, 100
 """Columns from which everything fits, and from which all but bars and what was learned."""
 EVENTS_SHOWN = 5
+AT_LEAST = "\N{GREATER-THAN OR EQUAL TO}"
 NOTHING = figures([])
 ENGINES = {
     "emulated": "emulated engines (only a model's timing)",
@@ -70,7 +71,7 @@ def nodes(run: Run, width: int) -> Table:
     column("speed", "dim")
     column("state", OURS, MESHLB, right=False)
     if wide:
-        column("learned ms", OURS)
+        column("learned s", OURS)
         column("weight", OURS)
     for style, group in ((OURS, ""), (THEIRS, ROUND_ROBIN)):
         column("share", style, group)
@@ -115,16 +116,21 @@ def totals(run: Run, width: int) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     both = [fleet.tally.total() for fleet in run.fleets.values()]
     spans = [(t.first_p50_s, t.first_p99_s, t.p50_s, t.p99_s) for t in both]
-    for name, style, sums, taken in zip(run.fleets, (OURS, THEIRS), both, spans, strict=True):
+    more = [("", "", "", AT_LEAST if t.cut_off > 0.01 * t.calls else "") for t in both]
+    for name, style, sums, taken, mark in zip(
+        run.fleets, (OURS, THEIRS), both, spans, more, strict=True
+    ):
         table.add_row(
             Text(name, f"bold {style}"),
             str(sums.calls),
             _bad(sums.failed),
             _bad(sums.broken),
             *((str(sums.moved), str(sums.cut_off)) if middle else ()),
-            *map(seconds, taken),
+            *(sign + seconds(value) for sign, value in zip(mark, taken, strict=True)),
         )
-    ratios = (f"{t / o:.1f}x" if o and t else "-" for o, t in zip(*spans, strict=True))
+    ratios = [f"{t / o:.1f}x" if o and t else "-" for o, t in zip(*spans, strict=True)]
+    if more[1][-1] and not more[0][-1]:
+        ratios[-1] = AT_LEAST + ratios[-1]
     blank = [""] * (5 if middle else 3)
     table.add_row(Text("times as long", "dim"), *blank, *ratios, style="bold")
     return table
@@ -132,7 +138,7 @@ def totals(run: Run, width: int) -> Table:
 
 def events(run: Run) -> Text:
     """Return the last few events, a line each."""
-    shown = run.events[-EVENTS_SHOWN:]
+    shown = list(run.events.values())[-EVENTS_SHOWN:]
     lines = [f"{at:5.1f} s  {text}" for at, text in shown]
     return Text("\n".join(lines + [""] * (EVENTS_SHOWN - len(lines))), style="yellow")
 
@@ -190,7 +196,7 @@ def _state(known: Known | None, dead: bool) -> Text:
 def _curve(known: Known | None) -> str:
     if known is None or known.base_s is None or known.slope_s is None:
         return "-"
-    return f"{known.base_s * 1000:.0f} + {known.slope_s * 1000:.0f} q"
+    return f"{known.base_s:.1f} + {known.slope_s:.2f} q"
 
 
 def _share(sums: Figures, total: int) -> str:

@@ -27,7 +27,7 @@ class Plain:
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
         self._next_s = 0.0
-        self._told = 0
+        self._told: set[str] = set()
 
     def say(self, text: str) -> None:
         """Write a line."""
@@ -35,9 +35,10 @@ class Plain:
 
     def __call__(self, run: Run) -> None:
         """Write what is new."""
-        for at, text in run.events[self._told :]:
-            self._write(f"{at:5.1f} s  ** {text}")
-        self._told = len(run.events)
+        for key, (at, text) in run.events.items():
+            if key not in self._told:
+                self._told.add(key)
+                self._write(f"{at:5.1f} s  ** {text}")
         if run.elapsed_s >= self._next_s or run.over:
             self._next_s = run.elapsed_s + PLAIN_EVERY_S
             self._write(screen.line(run))

@@ -47,7 +47,8 @@ class Run:
     """Calls that each fleet gets in all."""
     fleets: dict[str, Fleet] = field(default_factory=lambda: {b: Fleet(b) for b in BALANCERS})
     known: dict[str, Known] = field(default_factory=dict)
-    events: list[tuple[float, str]] = field(default_factory=list)
+    events: dict[str, tuple[float, str]] = field(default_factory=dict)
+    """When something was first seen, and its newest wording, by what it is about."""
     killed: str | None = None
     elapsed_s: float = 0.0
     over: bool = False

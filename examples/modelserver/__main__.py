@@ -20,7 +20,7 @@ from grpc_reflection.v1alpha import reflection
 from examples.modelserver.engines import PACKAGE, Settings
 from examples.modelserver.service import ModelService
 from examples.modelserver.v1 import model_server_pb2, model_server_pb2_grpc
-from meshlb import plugins
+from meshlb import orca, plugins
 from meshlb.errors import MeshlbError
 
 GRACE_S = 5.0
@@ -65,7 +65,11 @@ async def serve(args: argparse.Namespace) -> None:
     settings = Settings(args.speed, args.slots, args.piece_tokens, args.threads)
     engine = plugins.load(PACKAGE, args.engine).build(settings)
     # Two servers on one port would share its calls silently.
-    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    recorder = orca.LoadRecorder()  # no slots: the engine has its own line, so count that in
+    server = grpc.aio.server(
+        interceptors=[orca.aio_server_interceptor(recorder)], options=[("grpc.so_reuseport", 0)]
+    )
+    orca.add_service(server, recorder)
     port = server.add_insecure_port(args.listen)
     address = f"{args.listen.rpartition(':')[0]}:{port}"
     model_server_pb2_grpc.add_ModelServiceServicer_to_server(

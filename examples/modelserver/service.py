@@ -10,6 +10,7 @@ import grpc
 from examples.modelserver.engines import Engine, Generation
 from examples.modelserver.v1 import model_server_pb2 as pb
 from examples.modelserver.v1 import model_server_pb2_grpc as pb_grpc
+from meshlb import orca
 from meshlb.errors import REASON_KEY, InvalidInputError, MeshlbError, UnavailableError
 
 MAX_TOKENS = 8192
@@ -31,6 +32,7 @@ class ModelService(pb_grpc.ModelServiceServicer):
         try:
             wanted = generation(request)
             at = wanted.received
+            _count(taken_in=wanted.prompt_tokens)
             async for piece in self._engine.generate(wanted):
                 yield pb.GenerateResponse(
                     text=piece.text,
@@ -40,6 +42,7 @@ class ModelService(pb_grpc.ModelServiceServicer):
                     final=piece.final,
                 )
                 at += piece.tokens
+                _count(generated=piece.tokens)
         except MeshlbError as error:
             await _abort(context, error)
 
@@ -49,6 +52,7 @@ class ModelService(pb_grpc.ModelServiceServicer):
         """Return the vector."""
         try:
             tokens = _prompt_tokens("token_count", request.token_count, request.text)
+            _count(taken_in=tokens)
             values = await self._engine.embed(request.text, tokens)
         except MeshlbError as error:
             await _abort(context, error)
@@ -86,6 +90,12 @@ def _prompt_tokens(field: str, declared: int, text: str) -> int:
     if not 0 <= declared <= MAX_PROMPT_TOKENS:
         raise InvalidInputError(f"{field} = {declared}: 0 to {MAX_PROMPT_TOKENS}")
     return declared or max(1, len(text) // CHARACTERS_A_TOKEN)
+
+
+def _count(taken_in: int = 0, generated: int = 0) -> None:
+    """Add to the server's load report, if the call is being counted."""
+    if ticket := orca.current():
+        ticket.add_tokens(taken_in, generated)
 
 
 async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: MeshlbError) -> NoReturn:

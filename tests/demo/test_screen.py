@@ -24,7 +24,7 @@ def halfway():
         "node-1": Known("unhealthy", "refused"),
         "node-2": Known("active", "", 0.4, 0.5, 0.02),
     }
-    run.events = [(float(i), f"event {i}") for i in range(9)]
+    run.events = {f"{i}": (float(i), f"event {i}") for i in range(9)}
     for balancer, took in (("meshlb", 1.5), ("round_robin", 6.0)):
         fleet = run.fleets[balancer]
         fleet.in_flight = {"node-2": 40}
@@ -56,7 +56,7 @@ def test_every_node_and_both_fleets_are_there(run, width):
 
 def test_what_happened_is_told():
     text = drawn(screen.frame(halfway(), 124), 124)
-    for word in ("KILLED", "active", "500 + 20 q", "0.40", "4.0x", "event 8"):
+    for word in ("KILLED", "active", "0.5 + 0.02 q", "0.40", "4.0x", "event 8"):
         assert word in text
     assert "event 2" not in text
 
