@@ -117,7 +117,7 @@ class _AioServerInterceptor(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],  # type: ignore[override]
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler:
         """Wrap the handler."""

@@ -83,7 +83,7 @@ def _listener(address: str) -> int | None:
         return None
     with contextlib.suppress(psutil.AccessDenied):
         for connection in psutil.net_connections("tcp"):
-            listens = connection.status == psutil.CONN_LISTEN and connection.laddr
-            if listens and connection.laddr[1] == port:
+            at = getattr(connection.laddr, "port", None)
+            if connection.status == psutil.CONN_LISTEN and at == port:
                 return connection.pid
     return None
