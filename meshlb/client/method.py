@@ -9,6 +9,7 @@ from meshlb.client.options import Options
 from meshlb.client.routes import Node, Routes, View
 from meshlb.client.sharing import Group
 from meshlb.client.tries import Tries
+from meshlb.client.waiting_room import WaitingRoom
 
 SPARE = 16
 """Multi-callables of links that are gone are dropped when there are so many more than nodes."""
@@ -52,6 +53,11 @@ class Method:
     def routes(self) -> Routes:
         """What the channel shares."""
         return self.view.routes
+
+    @property
+    def room(self) -> WaitingRoom:
+        """Where its calls wait that do not block a thread."""
+        return self._group.room
 
     def open(self) -> None:
         """Subscribe, if no call has done so yet."""

@@ -25,7 +25,8 @@ from meshlb.client.waiting import (
     NoNodeError,
     every_node_refuses,
     not_ready_in_time,
-    wait_for_node,
+    refused,
+    too_late,
 )
 
 _now = time.perf_counter
@@ -61,29 +62,37 @@ class _Course:
     # --- attempts --------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin an attempt now if there is a node, else from a thread that waits for one."""
+        """Begin an attempt now if there is a node, else wait for one in the background."""
+        if not self._begin_if_there_is_a_node():
+            self.method.open()
+            self.method.room.enter(self, 0.0)
+
+    def look_again(self) -> bool:
+        """Begin if that can be now; return whether there is nothing left to wait for."""
+        if self.ended:
+            return True
+        try:
+            if self._begin_if_there_is_a_node():
+                return True
+        except (
+            Exception
+        ) as error:  # the channel was closed, or metadata are none: nobody to raise to
+            self._end(_ended_by(error))
+            return True
+        routes = self.method.routes
+        failure = refused(routes, self.method.waits or self._args[2])
+        if failure is None and self.deadline is not None and _now() >= self.deadline:
+            failure = too_late(routes)
+        if failure is not None:
+            self._end(failure)
+        return failure is not None
+
+    def _begin_if_there_is_a_node(self) -> bool:
         tried = self._tries.tried if self._tries is not None else ()
         begun = self.method.view.begin(_now(), tried)
         if begun is not None:
             self._begin(begun)
-        else:
-            self.method.open()
-            threading.Thread(target=self._start_later, args=(0.0,), daemon=True).start()
-
-    def _start_later(self, delay_s: float) -> None:
-        if delay_s > 0:
-            time.sleep(delay_s)
-        try:
-            if self._cancelled:
-                return
-            tried = self._tries.tried if self._tries is not None else ()
-            begun = self.method.view.begin(_now(), tried) if tried else None
-            waits = self.method.waits or self._args[2]
-            self._begin(begun or wait_for_node(self.method.view, self.deadline, waits))
-        except grpc.RpcError as error:
-            self._end(error)
-        except ValueError as error:  # the channel was closed
-            self._end(NoNodeError(grpc.StatusCode.CANCELLED, str(error)))
+        return begun is not None
 
     def _begin(self, begun: tuple[Node, float]) -> None:
         node, found = begun
@@ -155,9 +164,9 @@ class _Course:
             self._end(self._final(inner, again))
             return False
         if again.delay_s > 0:
-            threading.Thread(target=self._start_later, args=(again.delay_s,), daemon=True).start()
-        else:
-            self._start_again()
+            self.method.room.enter(self, again.delay_s)
+        elif not self.look_again():
+            self.method.room.enter(self, 0.0)
         return True
 
     def _final(self, inner: Any, again: Again | None) -> Any:
@@ -172,12 +181,6 @@ class _Course:
         if tries.refused:
             return every_node_refuses(self.method.routes, inner.details())
         return None
-
-    def _start_again(self) -> None:
-        try:
-            self.start()
-        except ValueError as error:  # the channel was closed
-            self._end(NoNodeError(grpc.StatusCode.CANCELLED, str(error)))
 
     def _resume(self) -> bool:
         """Let the caller's hook build the next request; whether it did."""
@@ -253,6 +256,7 @@ class _Course:
             self.attempt_done(inner)
         else:
             self._end(NoNodeError(grpc.StatusCode.CANCELLED, "Locally cancelled by application!"))
+            self.method.room.leave(self)
         return True
 
     @property
@@ -266,6 +270,15 @@ class _Course:
             if not self.changed.wait_for(lambda: self.ended, timeout):
                 raise grpc.FutureTimeoutError
         return self.inner if self.error is None else self.error
+
+
+def _ended_by(error: Exception) -> Any:
+    """Return what a call ends with that could not begin its next attempt."""
+    if isinstance(error, grpc.RpcError):
+        return error
+    closed = isinstance(error, ValueError)
+    code = grpc.StatusCode.CANCELLED if closed else grpc.StatusCode.INTERNAL
+    return NoNodeError(code, str(error))
 
 
 class RunningCall(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[type-arg]

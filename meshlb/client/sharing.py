@@ -21,6 +21,7 @@ from meshlb.client.options import UNSET, Options
 from meshlb.client.routes import Link, Node, Routes
 from meshlb.client.subscription import Subscription
 from meshlb.client.target import Target
+from meshlb.client.waiting_room import WaitingRoom
 
 Opener = Callable[[Routes, Node], Link]
 
@@ -33,6 +34,7 @@ class Group:
     ) -> None:
         self.key = key
         self.routes = Routes(target.service, _client_id(), opener)
+        self.room = WaitingRoom(self.routes)
         self.users = 0
         self._target = target
         self._credentials = credentials
@@ -72,6 +74,7 @@ class Group:
         self._lock = threading.Lock()
         self._subscription = None
         self.routes.forget_all(_client_id())
+        self.room = WaitingRoom(self.routes)
 
 
 _lock = threading.Lock()
