@@ -52,7 +52,7 @@ class UnaryUnary(grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
         node, found = begun
         raw = self._by_link.get(node.link) or self._method.on(node)
         try:
-            response = raw(request, timeout, metadata, credentials, False, compression)
+            response = raw(request, timeout, metadata, credentials, None, compression)
         except grpc.RpcError as error:
             args = (metadata, credentials, wait_for_ready, compression)
             return self._again(request, timeout, args, began_at, (node, found, error), False)
@@ -138,7 +138,7 @@ class UnaryUnary(grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
                 raw = method.on(node)
                 attempt = raw.with_call if call else raw
                 try:
-                    response = attempt(request, left_s, metadata, credentials, False, compression)
+                    response = attempt(request, left_s, metadata, credentials, None, compression)
                 except grpc.RpcError as error:
                     failed = (error, began_at)
                 except BaseException:
