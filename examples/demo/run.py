@@ -157,9 +157,13 @@ def _note_changes(state: Run, started: Started) -> None:
     for balancer, one in state.fleets.items():
         total = one.tally.total()
         if total.failed:
-            _event(state, f"{balancer} failed", f"{balancer}: {total.failed} calls failed")
+            _event(
+                state, f"{balancer} failed", f"{balancer}: {_plural(total.failed, 'call')} failed"
+            )
         if total.moved:
-            text = f"{balancer}: {total.moved} broken answers went on elsewhere, none lost"
+            text = (
+                f"{balancer}: {_plural(total.moved, 'broken answer')} went on elsewhere, none lost"
+            )
             _event(state, f"{balancer} moved", text)
         for server in started.servers[balancer]:
             if not server.child.alive and server.name != state.killed:
@@ -168,6 +172,10 @@ def _note_changes(state: Run, started: Started) -> None:
     if victim is not None and victim.state != "active":
         text = f"meshlb: {state.killed} is {victim.state}: {victim.reason}"
         _event(state, "victim", text)
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _event(state: Run, key: str, text: str) -> None:

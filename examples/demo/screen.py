@@ -11,7 +11,7 @@ from rich.text import Text
 from examples.demo.state import MESHLB, ROUND_ROBIN, Known, Run
 from examples.demo.tally import Figures, figures
 
-OURS, THEIRS, DEAD = "bright_cyan", "bright_magenta", "bold red"
+OURS, THEIRS, DEAD = "#22b8cf", "#f06595", "bold red"
 BAR_WIDTH = 7
 WIDE, MIDDLE = 118, 100
 """Columns from which everything fits, and from which all but bars and what was learned."""
@@ -28,7 +28,7 @@ def frame(run: Run, width: int) -> RenderableType:
     """Return the whole screen, for a terminal of ``width`` columns."""
     options = run.options
     title = Text.assemble(
-        (" meshlb ", f"bold black on {OURS}"),
+        (" meshlb ", f"bold #101010 on {OURS}"),
         f"  2 x {len(run.names)} model servers, {ENGINES[options.engine]}\n",
         (f"          {run.load}", "dim"),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,8 @@ PLAIN_EVERY_S = 2.0
 SVG_WIDTH = 124
 SVG_MOMENT = 0.7
 """Part of the load after which the picture is taken: well after the kill, calls still coming."""
+FONT_LINKS = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
+"""Rich links to fonts elsewhere; the reader's own will do."""
 
 
 class Plain:
@@ -80,4 +83,5 @@ class Live:
             self._taken.print(screen.frame(run, SVG_WIDTH))
         if self._svg and self._taken and run.over:
             self._taken.print(Text(), screen.summary(run, SVG_WIDTH))
-            self._taken.save_svg(str(self._svg), title="./scripts/demo")
+            svg = self._taken.export_svg(title="./scripts/demo")
+            self._svg.write_text(FONT_LINKS.sub("", svg), encoding="utf-8")
