@@ -75,31 +75,36 @@ def nodes(run: Run, width: int) -> Table:
         column("weight", OURS)
     for style, group in ((OURS, ""), (THEIRS, ROUND_ROBIN)):
         column("share", style, group)
-        column("in flight", style, right=False)
+        if not run.over:
+            column("in flight", style, right=False)
         if middle:
             column("p50 s", style)
         column("p99 s", style)
 
-    ours, theirs = run.fleets[MESHLB], run.fleets[ROUND_ROBIN]
-    our_figures, their_figures = ours.tally.by_node(), theirs.tally.by_node()
-    most = max([8, *ours.in_flight.values(), *theirs.in_flight.values()])
-    bar = BAR_WIDTH if wide else 0
+    sums = {name: fleet.tally.by_node() for name, fleet in run.fleets.items()}
+    most = max([8, *(n for fleet in run.fleets.values() for n in fleet.in_flight.values())])
+
+    def cells(balancer: str, name: str, style: str) -> list[RenderableType]:
+        fleet, figures = run.fleets[balancer], sums[balancer].get(name, NOTHING)
+        row: list[RenderableType] = [_share(figures, len(fleet.tally.calls))]
+        if not run.over:
+            count = None if name == run.killed else fleet.in_flight.get(name)
+            row.append(_in_flight(count, most, BAR_WIDTH if wide else 0, style))
+        if middle:
+            row.append(seconds(figures.p50_s))
+        return [*row, seconds(figures.p99_s)]
+
     for name, speed in zip(run.names, run.options.speeds, strict=True):
         dead = name == run.killed
         known = run.known.get(name)
-        mine, other = our_figures.get(name, NOTHING), their_figures.get(name, NOTHING)
         weight = "-" if known is None or known.weight is None else f"{known.weight:.2f}"
         table.add_row(
             Text(name, DEAD if dead else "bold"),
             f"{speed:g}x",
             _state(known, dead),
             *((_curve(known), weight) if wide else ()),
-            _share(mine, len(ours.tally.calls)),
-            _in_flight(ours.in_flight.get(name), most, bar, OURS, dead),
-            *_times(mine, middle),
-            _share(other, len(theirs.tally.calls)),
-            _in_flight(theirs.in_flight.get(name), most, bar, THEIRS, dead),
-            *_times(other, middle),
+            *cells(MESHLB, name, OURS),
+            *cells(ROUND_ROBIN, name, THEIRS),
             style="dim" if dead else "",
         )
     return table
@@ -203,15 +208,11 @@ def _share(sums: Figures, total: int) -> str:
     return f"{sums.calls / total:.0%}" if total else "-"
 
 
-def _in_flight(count: int | None, most: int, width: int, style: str, dead: bool) -> Text:
-    if dead or count is None:
+def _in_flight(count: int | None, most: int, width: int, style: str) -> Text:
+    if count is None:
         return Text("  -", "dim")
     cells = round(width * min(count, most) / most)
     return Text.assemble(f"{count:3d} ", ("\N{FULL BLOCK}" * cells, style))
-
-
-def _times(sums: Figures, both: bool) -> tuple[str, ...]:
-    return (*((seconds(sums.p50_s),) if both else ()), seconds(sums.p99_s))
 
 
 def _bad(count: int) -> Text:
