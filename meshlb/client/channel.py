@@ -136,7 +136,7 @@ class MeshChannel(grpc.Channel):
     def _method(self, arity: str, name: str, serializer: Any, deserializer: Any) -> Method:
         if self._closed:
             raise ValueError("Cannot invoke RPC on closed channel!")
-        return Method(
+        made = Method(
             self._view,
             self._group,
             self._options,
@@ -146,6 +146,8 @@ class MeshChannel(grpc.Channel):
             deserializer,
             self._calls,
         )
+        made.owner = self
+        return made
 
     def subscribe(
         self, callback: Callable[[Connectivity], None], try_to_connect: bool | None = False

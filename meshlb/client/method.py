@@ -19,7 +19,8 @@ class Method:
     """What the four multi-callables have in common."""
 
     __slots__ = (
-        "_arguments", "_group", "arity", "by_link", "calls", "name", "policy", "resume",
+        "_arguments", "_group", "arity", "by_link", "calls", "name", "owner", "policy",
+        "resume",
         "timeout_s", "view", "waits",
     )  # fmt: skip
 
@@ -45,6 +46,8 @@ class Method:
         self.calls = calls
         """The channel's calls, so that closing it cancels them."""
         self.by_link: dict[Any, Any] = {}
+        self.owner: Any = None
+        """The channel, which must live while a stub does: generated stubs hold nothing else."""
         self._group = group
         self.arity = arity
         self._arguments = (name, serializer, deserializer)
