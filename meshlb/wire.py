@@ -288,6 +288,7 @@ def call_report_to_pb(report: CallReport) -> load_pb2.CallReport:
                 failed_count=n.failed,
                 refused_count=n.refused,
                 latency=_buckets_to_pb(n.latency),
+                in_flight_time=duration(n.in_flight_time_s),
             )
             for n in report.nodes
         ],
@@ -313,7 +314,9 @@ def call_report_from_pb(message: load_pb2.CallReport) -> CallReport:
                 f"report.nodes[{n.node_id[:140]!r}] counts = {figures}: finite, 0 or more"
             )
         latency = _buckets(n.latency, faults, "report.nodes.latency.")
-        nodes.append(NodeCalls(n.node_id, *figures, latency=latency))
+        spent_s = seconds(n.in_flight_time)
+        faults.number("report.nodes.in_flight_time", spent_s)
+        nodes.append(NodeCalls(n.node_id, *figures, latency=latency, in_flight_time_s=spent_s))
     faults.done("INVALID_REPORT")
     return CallReport(
         service=message.service,

@@ -79,18 +79,28 @@ class Node:
     """One node of the table in this process; outlives tables."""
 
     __slots__ = (
-        "buckets", "candidate", "failed", "info", "link", "link_state", "load", "refused",
-        "started", "succeeded",
+        "buckets", "candidate", "client", "failed", "in_flight_time_s", "info", "link", "link_state",
+        "load", "refused", "spent_at", "started", "succeeded",
     )  # fmt: skip
 
-    def __init__(self, info: TableNode) -> None:
+    def __init__(self, info: TableNode, client: ClientLoad) -> None:
         self.load = NodeLoad()
+        self.client = client
+        """Whose sum its calls are part of; another after a fork."""
         self.link: Any = None
         self.link_state = LinkState.IDLE
         self.started = self.succeeded = self.failed = self.refused = 0
         self.buckets: dict[int, list[float]] = {}
         """Occupancy -> [calls, sum of seconds], ended well."""
+        self.in_flight_time_s = 0.0
+        """Calls in flight summed over time, up to ``spent_at``."""
+        self.spent_at = 0.0
         self.set_info(info)
+
+    def spend(self, now: float) -> None:
+        """Bring ``in_flight_time_s`` up to now; the hot path has these lines written out."""
+        self.in_flight_time_s += self.load.in_flight * (now - self.spent_at)
+        self.spent_at = now
 
     def set_info(self, info: TableNode) -> None:
         """Take what a newer table says of the node."""
@@ -154,7 +164,7 @@ class Routes:
                 key = (info.node_id, info.incarnation, info.address, info.authority)
                 node = old.get(key)
                 if node is None:
-                    node = Node(info)
+                    node = Node(info, self.client)
                 else:
                     node.set_info(info)
                 fresh[key] = node
@@ -195,11 +205,13 @@ class Routes:
             self._moved()
         self._after_change([])
 
-    def call_report(self) -> CallReport:
+    def call_report(self, now: float) -> CallReport:
         """Return this client's state now, as one whole report."""
         with self.lock:
             self._sequence += 1
             known = [*self.nodes.values(), *self._leaving]
+            for node in known:
+                node.spend(now)
             self._own_at[self._sequence] = {n.info.node_id: n.load.in_flight for n in known}
             while len(self._own_at) > REMEMBERED_REPORTS:
                 self._own_at.popitem(last=False)
@@ -229,8 +241,10 @@ class Routes:
         closing: list[Node] = []
         with self.lock:
             load = node.load
+            node.in_flight_time_s += load.in_flight * (now - node.spent_at)
+            node.spent_at = now
             load.in_flight -= 1
-            self.client.in_flight -= 1
+            node.client.in_flight -= 1
             if outcome is _OK:
                 node.succeeded += 1
                 load.observe_response(latency_s, True, now)
@@ -373,6 +387,8 @@ class View:
                 load = node.load
                 client = routes.client
                 found = occupancy(load, client)
+                node.in_flight_time_s += load.in_flight * (now - node.spent_at)
+                node.spent_at = now
                 load.in_flight += 1
                 client.in_flight += 1
                 node.started += 1
@@ -446,6 +462,7 @@ def _node_calls(node: Node) -> NodeCalls:
         succeeded=node.succeeded,
         failed=node.failed,
         refused=node.refused,
+        in_flight_time_s=max(0.0, node.in_flight_time_s),
         latency=tuple(
             LatencyBucket(at, int(count), total) for at, (count, total) in node.buckets.items()
         ),

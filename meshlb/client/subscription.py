@@ -213,7 +213,7 @@ class Subscription:
             now = time.perf_counter()
             self._routes.expire(now)
             self._look_after_watch(now)
-            report = self._routes.call_report()
+            report = self._routes.call_report(now)
             changed = sent is None or (report.nodes, report.waiting) != (sent.nodes, sent.waiting)
             if changed or now - sent_at >= IDLE_REPORT_S:
                 sent, sent_at = report, now

@@ -19,8 +19,8 @@ class ClientRecord:
     """One client of one service. Written by ``Fleet`` only."""
 
     __slots__ = (
-        "acked", "in_flight", "node_ids", "number", "own", "report_at", "sent_at", "sequence",
-        "succeeded", "sums", "total", "waiting", "watchers",
+        "acked", "in_flight", "node_ids", "number", "occupancy", "own", "report_at", "sent_at",
+        "sequence", "spent_s", "succeeded", "sums", "total", "waiting", "watchers",
     )  # fmt: skip
 
     def __init__(self, number: int, now: float) -> None:
@@ -31,6 +31,9 @@ class ClientRecord:
         self.report_at = now
         self.sequence = 0
         self.in_flight: dict[str, int] = {}
+        self.occupancy: dict[str, float] = {}
+        """Mean calls in flight by node, between its last two reports."""
+        self.spent_s: dict[str, float] = {}
         self.succeeded: dict[str, int] = {}
         self.sums: dict[str, Sums] = {}
         self.waiting = 0
@@ -46,10 +49,18 @@ class ClientRecord:
 
     def take_report(self, report: CallReport, now: float) -> None:
         """Keep the counts; history is kept by the fleet, which sees the nodes."""
+        elapsed_s = now - self.report_at
         self.report_at = now
         self.sequence = report.sequence
         self.waiting = report.waiting
         self.in_flight = {n.node_id: n.in_flight for n in report.nodes}
+        spent_s = {n.node_id: n.in_flight_time_s for n in report.nodes}
+        if elapsed_s > 0:
+            self.occupancy = {
+                node_id: max(0.0, total - self.spent_s.get(node_id, 0.0)) / elapsed_s
+                for node_id, total in spent_s.items()
+            }
+        self.spent_s = spent_s
 
     def share(
         self, totals: dict[str, float], clients: int, now: float, interval_s: float

@@ -16,7 +16,7 @@ class NodeRecord:
     """One node. Written by ``Fleet`` only."""
 
     __slots__ = (
-        "calls_at", "calls_ended", "drained", "ended", "external", "in_flight", "info",
+        "calls_at", "calls_ended", "calls_s", "drained", "ended", "external", "in_flight", "info",
         "interval_s", "joined_at", "learner", "report", "report_at", "reported_since",
         "server_sums", "skew_warned", "slow_start", "smoothed", "stream", "withdrawn_version",
     )  # fmt: skip
@@ -40,6 +40,9 @@ class NodeRecord:
         self.calls_at = now
         """When a client last told of a call that ended well here."""
         self.calls_ended = 0
+        """Calls that ended well since the last tick, as clients told."""
+        self.calls_s = 0.0
+        """Calls in flight summed over the time that these clients told of."""
         """Clients' calls that ended well since the last tick."""
         self.in_flight = 0.0
         """All clients' calls here at the last tick, and those of others that the server sees."""
@@ -82,15 +85,18 @@ class NodeRecord:
         if not self.server_sums:
             self.learner.observe(new, now)
 
-    def count(self, clients: float, now: float, fresh_s: float) -> None:
-        """Note the clients' calls here; the server's own count adds those that bypass meshlb."""
+    def count(self, clients: float, mean: float, now: float, fresh_s: float) -> None:
+        """Note the clients' calls here, now and in the mean since the last time.
+
+        The server's own count adds those that bypass meshlb.
+        """
         report = self.report
         seen = None if report is None else report.in_flight
         beside = 0.0
         if seen is not None and now - self.report_at <= fresh_s:
             beside = self.external.add(max(0.0, seen - clients), now)
-        self.learner.observe_flow(clients, self.calls_ended, now, beside)
-        self.calls_ended = 0
+        self.learner.observe_flow(mean, self.calls_s, self.calls_ended, now, beside)
+        self.calls_ended, self.calls_s = 0, 0.0
         clients += beside
         self.in_flight = clients
         self.smoothed.add(clients, now)

@@ -14,6 +14,8 @@ from meshlb.policy.weights import Seen, normalised
 from meshlb.settings import WEIGHTS, ServiceSettings
 
 SLOW_START_FLOOR = 0.1
+QUIET_INTERVALS = 3
+"""A client that says nothing for so long has the calls in flight that it said last."""
 
 
 class ServiceRecord:
@@ -52,11 +54,15 @@ class ServiceRecord:
         """Take one client's counts in, and learn speeds from the calls that are new."""
         client = self.client(report.client_id, now)
         known = client.sequence > 0  # else its sums hold calls from before this controller's time
+        spent_s = client.spent_s
         client.take_report(report, now)
         for calls in report.nodes:
             node = self.nodes.get(calls.node_id)
             if node is None:
                 continue
+            if known:
+                added_s = calls.in_flight_time_s - spent_s.get(calls.node_id, 0.0)
+                node.calls_s += max(0.0, added_s)
             ended = calls.succeeded - client.succeeded.get(calls.node_id, 0)
             if ended > 0:
                 node.calls_at = now
@@ -69,18 +75,23 @@ class ServiceRecord:
     def count(self, now: float, interval_s: float) -> None:
         """Add up the calls in flight of all clients that reported lately; drop the others."""
         totals = dict.fromkeys(self.nodes, 0.0)
+        means = dict.fromkeys(self.nodes, 0.0)
         gone = []
         for client_id, client in self.clients.items():
             if client.live(now, interval_s):
                 for node_id, own in client.in_flight.items():
                     if node_id in totals:
                         totals[node_id] += own
+                quiet = now - client.report_at > QUIET_INTERVALS * interval_s
+                for node_id, mean in (client.in_flight if quiet else client.occupancy).items():
+                    if node_id in means:
+                        means[node_id] += mean
             elif client.watchers <= 0:
                 gone.append(client_id)
         for client_id in gone:
             del self.clients[client_id]
         for node_id, node in self.nodes.items():
-            node.count(totals[node_id], now, self.settings.fresh_s)
+            node.count(totals[node_id], means[node_id], now, self.settings.fresh_s)
             totals[node_id] = node.in_flight
         self.in_flight = totals
 

@@ -3,10 +3,11 @@
 The mean latency alone confuses a busy node with a slow one, so each latency is compared with what
 a server in that state would show. There are two kinds of evidence:
 
-- flow: calls in flight at the node, summed over all clients at a steady pace, and the calls that
-  ended meanwhile. By Little's law N in flight for T seconds with D ended tells of D calls with
-  latencies that add up to N x T, each beside N - 1 others. Nobody chose these moments, so they do
-  not deceive, and this evidence is used as soon as there is enough.
+- flow: calls in flight at the node, integrated over time and summed over all clients, and the
+  calls that ended meanwhile. By Little's law N in flight for T seconds with D ended tells of D
+  calls with latencies that add up to N x T, each beside N - 1 others. Nobody chose these moments,
+  so they do not deceive, and this evidence is used as soon as there is enough. The integral
+  matters: N only looked at now and then makes the knee seem nearer and the base shorter.
 - single latencies by the occupancy that the caller believed. Pickers choose what they believe to
   be idle, so the truth was busier than the belief, and the node looks slower the older the beliefs
   are (twice too slow at 100 ms, in simulation). Good when the server itself counted.
@@ -179,14 +180,11 @@ class _Source:
 class SpeedLearner:
     """What all clients have seen of one node's speed. Not safe for concurrent writers."""
 
-    __slots__ = ("_beside", "_calls", "_flow", "_in_flight", "_looked_at")
+    __slots__ = ("_calls", "_flow")
 
     def __init__(self) -> None:
         self._calls = _Source()
         self._flow = _Source()
-        self._in_flight = 0.0
-        self._beside = 0.0
-        self._looked_at: float | None = None
 
     def observe(self, buckets: Iterable[LatencyBucket], now: float) -> None:
         """Take new calls in: differences since the reporter's last report, not running sums.
@@ -198,21 +196,19 @@ class SpeedLearner:
             if one.count > 0 and 0.0 < one.sum_s < math.inf:
                 self._calls.add(one.in_flight, one.count, one.sum_s)
 
-    def observe_flow(self, in_flight: float, ended: int, now: float, beside: float = 0.0) -> None:
-        """Take a look at the node: calls in flight there now, calls ended well since the last look.
+    def observe_flow(
+        self, occupancy: float, seconds: float, ended: int, now: float, beside: float = 0.0
+    ) -> None:
+        """Take in what passed through the node since the last time, over all clients.
 
-        To be called at a steady pace, with the sums over all clients. ``beside`` is what else runs
-        there and is not among ``ended``: it makes the node busy, but tells nothing of its speed.
+        ``occupancy`` is the mean of calls in flight, ``seconds`` their number summed over time,
+        ``ended`` the calls that ended well. To be called at a steady pace. ``beside`` is what else
+        runs there and is not among ``ended``: it makes the node busy, but tells nothing of its
+        speed.
         """
-        before, busy, at = self._in_flight, self._beside, self._looked_at
-        self._in_flight, self._beside, self._looked_at = in_flight, beside, now
-        if at is None or now <= at:
-            return
         self._flow.forget(now)
-        counted = 0.5 * (before + in_flight)
-        if counted > 0.0:
-            found = int(counted + 0.5 * (busy + beside) - 0.5)
-            self._flow.add(found, ended, counted * (now - at))
+        if seconds > 0.0:
+            self._flow.add(int(max(0.0, occupancy + beside - 0.5)), ended, seconds)
 
     def curve(self, now: float, slots: int | None) -> SpeedCurve | None:
         """Return the curve learned so far; None until there is evidence enough, or if it is old."""

@@ -1,0 +1,114 @@
+"""Programs that a benchmark starts, and stops by their own pids whatever happens."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+
+HERE = Path(__file__).resolve().parent
+START_LIMIT_S = 60.0
+
+
+class Processes:
+    """A set of running programs; all are killed at the end of its block."""
+
+    def __init__(self) -> None:
+        self._running: list[subprocess.Popen[str]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for process in reversed(self._running):
+            if process.poll() is None:
+                process.kill()
+        for process in self._running:
+            process.wait()
+
+    def start(self, *command: object, quiet: bool = True) -> subprocess.Popen[str]:
+        """Start a program with its output readable."""
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL if quiet else None,
+            text=True,
+        )
+        self._running.append(process)
+        return process
+
+    def python(self, *command: object, quiet: bool = True) -> subprocess.Popen[str]:
+        """Start a Python program."""
+        return self.start(sys.executable, *command, quiet=quiet)
+
+    def servers(self, means_ms: list[float], slots: int) -> list[int]:
+        """Start plain servers; return their ports."""
+        made = [
+            self.python(HERE / "plain_server.py", mean, slots, seed)
+            for seed, mean in enumerate(means_ms)
+        ]
+        return [int(one.stdout.readline()) for one in made if one.stdout is not None]
+
+    def controller(self) -> tuple[str, subprocess.Popen[str]]:
+        """Start a controller on a free port; return its address and process."""
+        port = free_port()
+        address = f"127.0.0.1:{port}"
+        return address, self.python(
+            "-m", "meshlb.cli", "controller", "--listen", address, "--log-level", "error"
+        )
+
+    def sidecars(
+        self, controller: str, service: str, ports: list[int], slots: int | None
+    ) -> list[subprocess.Popen[str]]:
+        """Start a sidecar beside each server, and wait until the controller knows all nodes."""
+        more = [] if slots is None else ["--slots", slots]
+        made = [
+            self.python(
+                "-m", "sidecar", "--controller", controller, "--service", service,
+                "--node", f"127.0.0.1:{port}", "--log-level", "error", *more,
+            )
+            for port in ports
+        ]  # fmt: skip
+        give_up = time.monotonic() + START_LIMIT_S
+        while len(nodes(controller)) < len(ports):
+            if time.monotonic() > give_up:
+                raise TimeoutError("the sidecars' nodes did not appear at the controller")
+            time.sleep(0.2)
+        return made
+
+
+def nodes(controller: str) -> list[dict[str, object]]:
+    """Return what the controller says of its nodes; asked by a program, so that we can fork."""
+    asked = subprocess.run(
+        [sys.executable, "-m", "meshlb.cli", "nodes", "--json", "--controller", controller],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    found: list[dict[str, object]] = json.loads(asked.stdout)["nodes"] if asked.stdout else []
+    return found
+
+
+def free_port() -> int:
+    """Return a port that was free a moment ago."""
+    import socket
+
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time that a process has used."""
+    times = psutil.Process(pid).cpu_times()
+    return times.user + times.system
