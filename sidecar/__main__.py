@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from typing import NoReturn
 
 if __name__ == "__main__" or "meshlb-sidecar" in sys.argv[0]:
     # structlog loads rich, where that is installed, for tracebacks that are never drawn here: 4 MB.
@@ -19,10 +20,18 @@ from meshlb.model import NodeInfo
 from sidecar.agent import Agent
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    made = argparse.ArgumentParser(
+    made = _Parser(
         prog="meshlb-sidecar",
+        allow_abbrev=False,
         description="Streams one model server's load to the meshlb controllers.",
     )
     made.add_argument(
@@ -33,13 +42,15 @@ def parser() -> argparse.ArgumentParser:
         "--node", required=True, metavar="HOST:PORT", help="where clients reach the model server"
     )
     made.add_argument("--node-id", default="", help="stable name of the node (default: --node)")
-    made.add_argument("--slots", type=int, help="calls it serves at once (default: learned)")
+    made.add_argument("--slots", metavar="N", help="calls it serves at once (default: learned)")
     made.add_argument("--zone", default="", help="failure domain, such as eu-1a")
     made.add_argument(
         "--label", action="append", default=[], metavar="K=V", help="may be given several times"
     )
     made.add_argument("--authority", default="", help="HTTP/2 authority and TLS name of the node")
-    made.add_argument("--pid", type=int, help="process of the server (default: found by its port)")
+    made.add_argument(
+        "--pid", metavar="PID", help="process of the server (default: found by its port)"
+    )
     made.add_argument(
         "--drain-on-exit", action="store_true", help="withdraw the node when the sidecar ends"
     )
@@ -49,7 +60,12 @@ def parser() -> argparse.ArgumentParser:
 
 def node_info(args: argparse.Namespace, incarnation: int) -> NodeInfo:
     """Return the node that the arguments describe; InvalidInputError with all their faults."""
-    labels = dict(label.partition("=")[::2] for label in args.label)
+    texts = {"--service": args.service, "--node": args.node, "--node-id": args.node_id,
+             "--zone": args.zone, "--authority": args.authority, "--label": "".join(args.label)}  # fmt: skip
+    for argument, text in texts.items():
+        if not text.isprintable():  # bytes that are no UTF-8 among them
+            raise InvalidInputError(f"{argument} = {text[:140]!r}: printable UTF-8")
+    faults = [f"--label = {label!r}: K=V" for label in args.label if "=" not in label]
     node = NodeInfo(
         service=args.service,
         node_id=args.node_id or args.node,
@@ -57,24 +73,41 @@ def node_info(args: argparse.Namespace, incarnation: int) -> NodeInfo:
         address=args.node,
         authority=args.authority,
         zone=args.zone,
-        labels=labels,
-        slots=args.slots,
+        labels=dict(label.partition("=")[::2] for label in args.label if "=" in label),
+        slots=_whole(args.slots, "--slots", 1_000_000, faults),
     )
-    faults = [f"--label {label!r}: K=V" for label in args.label if "=" not in label]
-    if args.pid is not None and args.pid < 1:
-        faults.append(f"--pid = {args.pid}: 1 or more")
+    args.pid = _whole(args.pid, "--pid", 2**31 - 1, faults)
     for controller in args.controller.split(","):
         try:
             wire.parse_address(controller)
-        except InvalidInputError:
-            faults.append(f"--controller = {controller!r}: HOST:PORT or [IPV6]:PORT")
+        except InvalidInputError as error:
+            faults.append(f"--controller = {controller!r}: {error.faults[0].partition(': ')[2]}")
     try:
         wire.node_info_from_pb(wire.node_info_to_pb(node))
     except InvalidInputError as error:
-        faults += error.faults
+        faults += [_of_argument(fault) for fault in error.faults if args.node_id or not
+                   fault.startswith("node.node_id")]  # fmt: skip
     if faults:
         raise InvalidInputError(faults)
     return node
+
+
+def _whole(text: str | None, argument: str, most: int, faults: list[str]) -> int | None:
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 12 and 1 <= int(text) <= most):
+        faults.append(f"{argument} = {text!r}: a whole number from 1 to {most}")
+        return None
+    return int(text)
+
+
+def _of_argument(fault: str) -> str:
+    """Return a fault of a NodeInfo under the name of the argument that it came from."""
+    field = fault.removeprefix("node.")
+    for name, argument in (("node_id", "--node-id"), ("address", "--node"), ("labels", "--label")):
+        if field.startswith(name):
+            return argument + field.removeprefix(name)
+    return f"--{field}"
 
 
 async def _run(args: argparse.Namespace, node: NodeInfo) -> None:

@@ -1,6 +1,7 @@
 """One stream of reports to one controller, opened again whenever it ends.
 
-Only the newest is ever sent: a controller that was away gets the state as it is now.
+Only the newest is ever sent: a controller that was away gets the state as it is now. What a
+controller does, or that it is not there, never ends the sidecar.
 """
 
 from __future__ import annotations
@@ -8,20 +9,31 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
+from typing import Any
 
 import grpc
 import grpc.aio
 import structlog
 
 from meshlb import wire
-from meshlb.model import LoadReport
-from meshlb.v1 import balance_pb2, balance_pb2_grpc
+from meshlb.v1 import balance_pb2, balance_pb2_grpc, load_pb2
 
 FIRST_DELAY_S, LAST_DELAY_S = 0.2, 5.0
 REFUSED_DELAY_S, REFUSED_LAST_S = 5.0, 30.0
 REFUSALS = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.ALREADY_EXISTS)
-FIRST_INTERVAL_S, LEAST_INTERVAL_S = 0.1, 0.02
+FIRST_INTERVAL_S, LEAST_INTERVAL_S, MOST_INTERVAL_S = 1.0, 0.02, 60.0
+"""Kept until an order comes, and the bounds within which orders are followed."""
+OPTIONS = (
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 2000),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+    # With a keepalive set gRPC drops a connection whose data nobody acknowledges for this long:
+    # that finds a host that lost its power. The pings themselves stay below what servers forbid.
+    ("grpc.keepalive_time_ms", 360_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+)
 log = structlog.get_logger()
 
 
@@ -29,70 +41,128 @@ class ReportStream:
     """Reports to one controller until it is told to say goodbye."""
 
     def __init__(
-        self, controller: str, report: Callable[[], LoadReport], rng: random.Random
+        self,
+        controller: str,
+        report: Callable[[], load_pb2.LoadReport],
+        ordered: Callable[[], object],
+        rng: random.Random,
     ) -> None:
-        """``report`` returns the node's state now."""
+        """``report`` returns the node's state now; ``ordered`` is called after each order."""
         self.controller = controller
-        self.interval_s = FIRST_INTERVAL_S
-        """Time between reports, as this controller orders it."""
+        self.interval_s: float | None = None
+        """Time between reports, as this controller orders it; None: it is away, or silent yet."""
         self._report = report
+        self._ordered = ordered
         self._rng = rng
-        self._goodbye: bool | None = None
-        self._leaving = asyncio.Event()
+        self._goodbye: balance_pb2.Goodbye | None = None
+        self._wake = asyncio.Event()
+        self._told = ""
+        """Kind of the last change that was logged."""
+        self._draining = False
+        self._delay_s = FIRST_DELAY_S
 
     def say_goodbye(self, drain: bool) -> None:
         """Make the next report the last, withdrawing the node if ``drain``; ``run`` then ends."""
-        self._goodbye = drain
-        self._leaving.set()
+        self._goodbye = balance_pb2.Goodbye(drain=drain)
+        self._wake.set()
 
     async def run(self) -> None:
         """Report until goodbye is said."""
-        delay_s, told = FIRST_DELAY_S, ""
-        async with grpc.aio.insecure_channel(
-            self.controller, [("grpc.max_reconnect_backoff_ms", 2000)]
-        ) as channel:
+        async with grpc.aio.insecure_channel(self.controller, OPTIONS) as channel:
             stub = balance_pb2_grpc.BalanceServiceStub(channel)
             while True:
                 refused = False
                 try:
-                    async for order in stub.ReportLoad(self._requests()):
-                        interval_s = wire.seconds(order.report_interval)
-                        self.interval_s = max(LEAST_INTERVAL_S, interval_s)
-                        if told != "connected":
-                            log.info(
-                                "controller_connected",
-                                controller=self.controller,
-                                interval_s=round(self.interval_s, 3),
-                            )
-                        delay_s, told = FIRST_DELAY_S, "connected"
-                    problem = "the stream ended"
+                    await self._one_stream(stub)
+                    self._tell("controller_lost", "the stream ended", "ended")
                 except grpc.aio.AioRpcError as error:
-                    problem = f"{error.code().name}: {error.details()}"
                     refused = error.code() in REFUSALS
-                if self._leaving.is_set():
+                    self._tell_end(error, refused)
+                except Exception as error:
+                    self._tell("controller_lost", repr(error), type(error).__name__)
+                self.interval_s = None
+                if self._goodbye is not None:
                     return
-                if problem != told:
-                    told = problem
-                    say = log.error if refused else log.warning
-                    say("report_refused" if refused else "controller_lost",
-                        controller=self.controller, problem=problem)  # fmt: skip
-                if refused:
-                    delay_s = max(delay_s, REFUSED_DELAY_S)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(
-                        self._leaving.wait(), delay_s * self._rng.uniform(0.8, 1.2)
-                    )
-                    return  # goodbye, and nobody there to hear it
-                delay_s = min(REFUSED_LAST_S if refused else LAST_DELAY_S, delay_s * 2)
+                await self._back_off(refused)
+                if self._goodbye is not None:
+                    return  # nobody there to hear it
 
-    async def _requests(self) -> AsyncIterator[balance_pb2.ReportLoadRequest]:
-        while True:
-            report = wire.load_report_to_pb(self._report())
-            if self._goodbye is not None:
-                goodbye = balance_pb2.Goodbye(drain=self._goodbye)
-                yield balance_pb2.ReportLoadRequest(report=report, goodbye=goodbye)
-                return
-            yield balance_pb2.ReportLoadRequest(report=report)
-            # A goodbye must not wait out the interval.
+    async def _one_stream(self, stub: Any) -> None:
+        """Report over one stream until it ends; raises AioRpcError if it ends badly."""
+        call = stub.ReportLoad()
+        orders = asyncio.create_task(self._take_orders(call))
+        orders.add_done_callback(lambda _: self._wake.set())
+        loop = asyncio.get_running_loop()
+        try:
+            while not orders.done():
+                self._wake.clear()
+                request = balance_pb2.ReportLoadRequest(report=self._report())
+                if self._goodbye is not None:
+                    request.goodbye.CopyFrom(self._goodbye)
+                sent_at = loop.time()
+                try:
+                    await call.write(request)
+                    if request.HasField("goodbye"):
+                        await call.done_writing()
+                        break
+                except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                    break  # the call is over, and its end is told by the orders
+                await self._until_due(sent_at, orders)
+            await orders
+        finally:
+            call.cancel()
+            orders.cancel()
+            await asyncio.gather(orders, return_exceptions=True)
+
+    async def _until_due(self, sent_at: float, orders: asyncio.Task[None]) -> None:
+        """Wait out the interval as it is ordered now; goodbye and the stream's end cut it short."""
+        loop = asyncio.get_running_loop()
+        while self._goodbye is None and not orders.done():
+            self._wake.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._leaving.wait(), self.interval_s)
+                async with asyncio.timeout_at(sent_at + (self.interval_s or FIRST_INTERVAL_S)):
+                    await self._wake.wait()
+            if loop.time() >= sent_at + (self.interval_s or FIRST_INTERVAL_S):
+                return
+
+    async def _take_orders(self, call: Any) -> None:
+        async for order in call:
+            interval_s = wire.seconds(order.report_interval)
+            self.interval_s = min(MOST_INTERVAL_S, max(LEAST_INTERVAL_S, interval_s))
+            self._delay_s = FIRST_DELAY_S
+            self._wake.set()
+            self._ordered()
+            if self._told != "connected":
+                self._told = "connected"
+                log.info("controller_connected", controller=self.controller,
+                         interval_s=round(self.interval_s, 3))  # fmt: skip
+            if order.draining != self._draining:
+                self._draining = order.draining
+                log.info("drain_ordered" if order.draining else "drain_ended",
+                         controller=self.controller)  # fmt: skip
+
+    def _tell_end(self, error: grpc.aio.AioRpcError, refused: bool) -> None:
+        code, details = error.code().name, error.details() or ""
+        # Of a refusal the reason is the news; of a loss the code alone, since its texts vary.
+        reason = details.partition(":")[0] if refused else ""
+        event = "report_refused" if refused else "controller_lost"
+        self._tell(event, f"{code}: {details}", f"{code} {reason}")
+
+    def _tell(self, event: str, problem: str, kind: str) -> None:
+        if kind != self._told and self._goodbye is None:
+            self._told = kind
+            say = log.error if event == "report_refused" else log.warning
+            say(event, controller=self.controller, problem=problem)
+
+    async def _back_off(self, refused: bool) -> None:
+        """Wait with jitter, longer each time; goodbye cuts it short."""
+        if refused:
+            self._delay_s = max(self._delay_s, REFUSED_DELAY_S)
+        most_s = REFUSED_LAST_S if refused else LAST_DELAY_S
+        delay_s = min(self._delay_s, most_s)
+        self._delay_s = min(most_s, delay_s * 2)
+        self._wake.clear()
+        if self._goodbye is None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(delay_s * self._rng.uniform(0.8, 1.2)):
+                    await self._wake.wait()

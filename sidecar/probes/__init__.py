@@ -10,8 +10,9 @@ To write the next one: make ``NAME.py`` here with a docstring (what, from where)
 ``read`` is called once a report interval, must return within a fraction of it, and gives what it
 knows: a field that it leaves out is unknown, never zero. What takes longer runs in a task of its
 own, and ``read`` returns the last result while that is fresh. An exception is logged once, and the
-fields stay unknown. ``tests/contract`` finds the file by itself. Third parties use the entry-point
-group ``meshlb.probes``.
+fields stay unknown until a ``read`` succeeds; so do fields out of their range. Probes are merged
+in order of their names, the later one is believed. ``tests/contract`` finds the file by itself.
+Third parties use the entry-point group ``meshlb.probes``.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ class Node:
     pid: int | None = None
     """Its process; None: to be found by whoever listens at the address."""
     interval_s: float = 0.1
-    """Report interval, as ordered last; changes while running."""
+    """Shortest report interval, as ordered last; changes while running."""
 
 
 class Probe(Protocol):
     """One source of signals."""
 
     async def read(self) -> dict[str, Any]:
-        """Return the fields of ``model.LoadReport`` that are known now."""
+        """Return the fields of ``model.LoadReport`` that are known now; also ``slots``."""
 
     async def close(self) -> None:
-        """Stop whatever runs."""
+        """Stop whatever runs; harmless if nothing was ever read."""

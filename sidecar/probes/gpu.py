@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any
 
@@ -34,14 +35,24 @@ class Probe:
         """Return gpu and gpu_memory, each in [0, 1]; nothing where there is no GPU."""
         now = time.monotonic()
         if self._devices and now - self._read_at >= PERIOD_S:
+            self._last = self._measure()
             self._read_at = now
-            use = [self._nvml.nvmlDeviceGetUtilizationRates(d).gpu / 100 for d in self._devices]
-            memory = [self._nvml.nvmlDeviceGetMemoryInfo(d) for d in self._devices]
-            total = sum(m.total for m in memory)
-            self._last = {"gpu": sum(use) / len(use)}
-            if total > 0:
-                self._last["gpu_memory"] = sum(m.used for m in memory) / total
         return self._last
+
+    def _measure(self) -> dict[str, Any]:
+        use = []
+        for device in self._devices:
+            # A GPU that is split into instances has no use of the whole.
+            with contextlib.suppress(self._nvml.NVMLError_NotSupported):
+                use.append(self._nvml.nvmlDeviceGetUtilizationRates(device).gpu / 100)
+        memory = [self._nvml.nvmlDeviceGetMemoryInfo(device) for device in self._devices]
+        total = sum(m.total for m in memory)
+        found = {}
+        if use:
+            found["gpu"] = sum(use) / len(use)
+        if total > 0:
+            found["gpu_memory"] = sum(m.used for m in memory) / total
+        return found
 
     async def close(self) -> None:
         """Let go of NVML."""

@@ -7,7 +7,6 @@ service each check opens a gRPC connection of its own.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import Any
 
 import grpc
@@ -21,7 +20,12 @@ PERIOD_S = 1.0
 LIMIT_S = 1.0
 MISSES = 2
 """Checks without an answer, in a row, that make a node unhealthy; a refusal does at once."""
-_FRESH = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0))
+_OPTIONS = (
+    ("grpc.use_local_subchannel_pool", 1),  # connections of our own, fresh when the channel is
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+_REFUSED = grpc.ChannelConnectivity.TRANSIENT_FAILURE
 
 
 class Probe:
@@ -36,6 +40,10 @@ class Probe:
 
     async def read(self) -> dict[str, Any]:
         """Return health."""
+        if self._task is not None and self._task.done():
+            task, self._task = self._task, None
+            self._health = Health.UNCHECKED
+            task.result()
         if self._task is None:
             self._task = asyncio.create_task(self._check_on())
         return {"health": self._health}
@@ -44,51 +52,59 @@ class Probe:
         """Stop checking."""
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.gather(self._task, return_exceptions=True)
 
     async def _check_on(self) -> None:
-        channel = grpc.aio.insecure_channel(
-            self._node.address, [*_FRESH, ("grpc.max_reconnect_backoff_ms", 1000)]
-        )
-        try:
+        async with self._channel() as channel:
             while True:
                 answer = await self._check(channel)
-                if answer is None:
-                    self._missed += 1
-                    if self._missed >= MISSES:
-                        self._health = Health.NOT_SERVING
-                else:
-                    self._missed = 0
+                self._missed = self._missed + 1 if answer is None else 0
+                if answer is not None:
                     self._health = answer
+                elif self._missed >= MISSES:
+                    self._health = Health.NOT_SERVING
                 await asyncio.sleep(PERIOD_S)
-        finally:
-            await channel.close()
+
+    def _channel(self) -> grpc.aio.Channel:
+        return grpc.aio.insecure_channel(self._node.address, _OPTIONS)
 
     async def _check(self, channel: grpc.aio.Channel) -> Health | None:
         """Return what one check says; None: no answer in time."""
-        if self._has_service:
-            request = health_pb2.HealthCheckRequest()
-            try:
-                answer = await health_pb2_grpc.HealthStub(channel).Check(request, timeout=LIMIT_S)
-            except grpc.aio.AioRpcError as error:
-                if error.code() is grpc.StatusCode.UNAVAILABLE:
-                    return Health.NOT_SERVING
-                if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-                    return None
-                self._has_service = False  # UNIMPLEMENTED, or one that wants more than we have
-            else:
-                serving = answer.status == health_pb2.HealthCheckResponse.SERVING
-                return Health.SERVING if serving else Health.NOT_SERVING
+        if not self._has_service:
+            return await self._connect()
+        code = await self._ask(channel)
+        if code is grpc.StatusCode.UNAVAILABLE:
+            # The connection may be one that the server has just closed for its age.
+            async with self._channel() as fresh:
+                code = await self._ask(fresh)
+        if isinstance(code, Health):
+            return code
+        if code is grpc.StatusCode.UNAVAILABLE:
+            return Health.NOT_SERVING
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return None
+        # UNIMPLEMENTED, or a service that wants more than we have, such as a token.
+        self._has_service = code is not grpc.StatusCode.UNIMPLEMENTED
         return await self._connect()
 
+    async def _ask(self, channel: grpc.aio.Channel) -> Health | grpc.StatusCode:
+        """Return what the server's health service says, or why it says nothing."""
+        request = health_pb2.HealthCheckRequest()
+        try:
+            answer = await health_pb2_grpc.HealthStub(channel).Check(request, timeout=LIMIT_S)
+        except grpc.aio.AioRpcError as error:
+            return error.code()
+        serving = answer.status == health_pb2.HealthCheckResponse.SERVING
+        return Health.SERVING if serving else Health.NOT_SERVING
+
     async def _connect(self) -> Health | None:
-        async with grpc.aio.insecure_channel(self._node.address, _FRESH) as fresh:
+        """Return whether a fresh connection becomes READY; None: neither that nor refused."""
+        async with self._channel() as fresh:
             state = fresh.get_state(try_to_connect=True)
             try:
                 async with asyncio.timeout(LIMIT_S):
                     while state is not grpc.ChannelConnectivity.READY:
-                        if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+                        if state is _REFUSED:
                             self._has_service = True  # the next server may have one
                             return Health.NOT_SERVING
                         await fresh.wait_for_state_change(state)

@@ -25,11 +25,11 @@ class Probe:
         """Return host_cpu and host_memory, each in [0, 1]; nothing before the first second."""
         now = time.monotonic()
         if now - self._read_at >= PERIOD_S:
-            self._read_at = now
             self._last = {
                 "host_cpu": min(1.0, psutil.cpu_percent() / 100),
                 "host_memory": min(1.0, psutil.virtual_memory().percent / 100),
             }
+            self._read_at = now
         return self._last
 
     async def close(self) -> None:

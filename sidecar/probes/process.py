@@ -1,4 +1,8 @@
-"""CPU and memory of the model server's process and its children, from psutil."""
+"""CPU and memory of the model server's process and its children, from psutil.
+
+The process is the one named, or whoever listens at the node's address, if that is of this host
+and given as an IP address or ``localhost``. When it ends, the listener is looked for again.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,8 @@ class Probe:
     """One process tree's use."""
 
     def __init__(self, node: Node) -> None:
-        self._node = node
+        self._address = node.address
+        self._named = node.pid
         self._main: psutil.Process | None = None
         self._used: dict[int, float] = {}
         """CPU seconds by pid, at the last reading."""
@@ -41,7 +46,7 @@ class Probe:
         """Nothing runs."""
 
     def _measure(self, now: float) -> dict[str, Any]:
-        if self._main is None or not self._main.is_running():
+        if self._main is None or not _lives(self._main):
             self._used = {}
             self._main = self._find(now)
         if self._main is None:
@@ -63,16 +68,26 @@ class Probe:
         return found
 
     def _find(self, now: float) -> psutil.Process | None:
-        pid = self._node.pid
+        """Return the process named, the first time; then whoever listens at the address."""
+        pid, self._named = self._named, None
         if pid is None and now - self._looked_at >= LOOK_AGAIN_S:
             self._looked_at = now
-            pid = _listener(self._node.address)
+            pid = _listener(self._address)
         if pid is None:
             return None
         try:
-            return psutil.Process(pid)
-        except psutil.NoSuchProcess:
+            process = psutil.Process(pid)
+        except psutil.Error:
             return None
+        return process if _lives(process) else None
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Return whether it still runs; one that ended and waits for its parent does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def _listener(address: str) -> int | None:
@@ -81,7 +96,7 @@ def _listener(address: str) -> int | None:
     addresses = {a.address for of in psutil.net_if_addrs().values() for a in of}
     if host not in _LOCAL and host not in addresses:
         return None
-    with contextlib.suppress(psutil.AccessDenied):
+    with contextlib.suppress(psutil.Error):
         for connection in psutil.net_connections("tcp"):
             at = getattr(connection.laddr, "port", None)
             if connection.status == psutil.CONN_LISTEN and at == port:
