@@ -25,8 +25,8 @@ Connectivity = grpc.ChannelConnectivity
 _STATES = {
     LinkState.READY: Connectivity.READY,
     LinkState.CONNECTING: Connectivity.CONNECTING,
-    LinkState.DOWN: Connectivity.TRANSIENT_FAILURE,
     LinkState.IDLE: Connectivity.IDLE,
+    LinkState.DOWN: Connectivity.TRANSIENT_FAILURE,
 }
 
 
@@ -183,6 +183,8 @@ class MeshChannel(grpc.Channel):
             stop()
 
     def _connectivity(self) -> Connectivity:
+        if not self._closed and not self._group.opened:
+            return Connectivity.IDLE
         return connectivity(self._group.routes, self._closed)
 
     def close(self) -> None:

@@ -79,8 +79,8 @@ class Node:
     """One node of the table in this process; outlives tables."""
 
     __slots__ = (
-        "buckets", "candidate", "client", "failed", "in_flight_time_s", "info", "link", "link_state",
-        "load", "refused", "spent_at", "started", "succeeded",
+        "buckets", "candidate", "client", "failed", "in_flight_time_s", "info", "link",
+        "link_state", "load", "refused", "spent_at", "started", "succeeded",
     )  # fmt: skip
 
     def __init__(self, info: TableNode, client: ClientLoad) -> None:

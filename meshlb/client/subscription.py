@@ -30,6 +30,12 @@ SILENCE_S = 5.0
 """A controller that has sent shares and sends none for so long hangs: the next one is asked."""
 RETURN_AFTER_S = 5.0
 """A controller higher on the list must take reports for so long before the watch returns to it."""
+SILENT_INTERVALS = 20
+"""As many share intervals, where these are long."""
+HUNG_S = 30.0
+"""A controller that hung is not returned to for so long, though it may still take reports."""
+STEADY_S = 1.0
+"""A stream that lasted so long was in order: the back-off begins anew."""
 IDLE_REPORT_S = 1.0
 """Unchanged counts are told this often, to keep the lease."""
 
@@ -75,6 +81,11 @@ class Subscription:
         self._watch: grpc.Call | None = None
         self._heard_at: float | None = None
         """When the watched controller last sent a share; None: it has not yet."""
+        self._silence_s = SILENCE_S
+        self._hung_until: dict[str, float] = {}
+        """Controllers that hung, and until when the watch does not return to them."""
+        self._back_to: int | None = None
+        """Controller to watch next, if it is not the next on the list."""
 
     def start(self) -> None:
         """Start the threads."""
@@ -101,15 +112,21 @@ class Subscription:
     # --- watching --------------------------------------------------------------------------
 
     def _watch_all(self) -> None:
+        controllers = self._target.controllers
+        at = failures = 0
         delay_s = FIRST_DELAY_S
         while not self._stop.is_set():
-            for controller in self._target.controllers:
-                if self._watch_one(controller):
-                    delay_s = FIRST_DELAY_S
-                    break  # it served; the list is gone through from the start again
-                if self._stop.is_set():
-                    return
-            else:
+            began_at = time.perf_counter()
+            served = self._watch_one(controllers[at])
+            back, self._back_to = self._back_to, None
+            if back is not None:
+                at, failures = back, 0
+                continue
+            if served and time.perf_counter() - began_at > STEADY_S:
+                failures, delay_s = 0, FIRST_DELAY_S
+            failures += 1
+            at = (at + 1) % len(controllers)
+            if failures % len(controllers) == 0 and not self._stop.is_set():
                 self._routes.refuse(self._refusal_text())
                 self._stop.wait(delay_s * self._routes.rng.uniform(0.8, 1.2))
                 delay_s = min(LAST_DELAY_S, delay_s * 2)
@@ -139,6 +156,9 @@ class Subscription:
             self._errors[controller] = f"{error.code().name}: {error.details()}"
         except ValueError:  # the channel was closed under us
             self._stop.set()
+        except Exception as error:  # whatever it was, calls go on with the last table
+            self._errors[controller] = repr(error)
+            log.exception("what controller %s sent could not be used", controller)
         finally:
             self._watching = self._watch = None
             asks.put(None)
@@ -168,6 +188,7 @@ class Subscription:
         except InvalidInputError as error:
             log.warning("share of %s refused: %s", self._target.service, error)
             return
+        self._silence_s = max(SILENCE_S, SILENT_INTERVALS * share.interval_s)
         self._routes.apply_share(share, time.perf_counter())
 
     def _refusal_text(self) -> str:
@@ -197,10 +218,14 @@ class Subscription:
                 log.debug("report stream to %s lost: %s", controller, error.details())
             except ValueError:  # the channel was closed under us
                 return
+            except Exception:
+                log.exception("reporting to %s failed", controller)
             finally:
                 ended.set()
                 self._taken_since.pop(controller, None)
-            self._look_after_watch(time.perf_counter())
+            now = time.perf_counter()
+            self._routes.expire(now)
+            self._look_after_watch(now)
             self._stop.wait(delay_s * self._routes.rng.uniform(0.8, 1.2))
             delay_s = min(LAST_DELAY_S, delay_s * 2)
 
@@ -226,13 +251,17 @@ class Subscription:
         if watch is None or watching is None:
             return
         heard_at = self._heard_at
-        if heard_at is not None and now - heard_at > SILENCE_S:
-            self._errors[watching] = f"silent for {SILENCE_S:g} s"
+        if heard_at is not None and now - heard_at > self._silence_s:
+            self._errors[watching] = f"silent for {self._silence_s:g} s"
+            self._hung_until[watching] = now + HUNG_S
             self._heard_at = None
             watch.cancel()
             return
-        for better in self._target.controllers[: self._target.controllers.index(watching)]:
+        for index in range(self._target.controllers.index(watching)):
+            better = self._target.controllers[index]
             since = self._taken_since.get(better)
-            if since is not None and now - since > RETURN_AFTER_S:
+            steady = since is not None and now - since > RETURN_AFTER_S
+            if steady and now > self._hung_until.get(better, 0.0):
+                self._back_to = index
                 watch.cancel()
                 return
