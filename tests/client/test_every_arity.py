@@ -190,9 +190,7 @@ def test_cancel_ends_the_call_and_its_futures(mesh, channel, arity):
 
 
 def test_a_failed_futures_exception_and_traceback(mesh, channel):
-    mesh.a.hook = mesh.b.hook = lambda method, context: context.abort(
-        grpc.StatusCode.ABORTED, "no"
-    )
+    mesh.a.hook = mesh.b.hook = lambda method, context: context.abort(grpc.StatusCode.ABORTED, "no")
     future = channel.unary_unary("/t.T/Echo").future(b"")
     assert future.exception(5).code() is grpc.StatusCode.ABORTED
     assert future.traceback(5) is not None
