@@ -60,8 +60,14 @@ def parser() -> argparse.ArgumentParser:
 
 def node_info(args: argparse.Namespace, incarnation: int) -> NodeInfo:
     """Return the node that the arguments describe; InvalidInputError with all their faults."""
-    texts = {"--service": args.service, "--node": args.node, "--node-id": args.node_id,
-             "--zone": args.zone, "--authority": args.authority, "--label": "".join(args.label)}  # fmt: skip
+    texts = {
+        "--service": args.service,
+        "--node": args.node,
+        "--node-id": args.node_id,
+        "--zone": args.zone,
+        "--authority": args.authority,
+        "--label": "".join(args.label),
+    }
     for argument, text in texts.items():
         if not text.isprintable():  # bytes that are no UTF-8 among them
             raise InvalidInputError(f"{argument} = {text[:140]!r}: printable UTF-8")

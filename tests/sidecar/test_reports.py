@@ -1,0 +1,127 @@
+"""Reports reach every controller at the pace that it orders, whatever becomes of the others."""
+
+import asyncio
+
+import grpc
+
+from meshlb.v1 import load_pb2
+
+
+def test_reports_come_with_all_that_is_known_and_the_pace_follows_the_orders(loopback):
+    async def run():
+        async with (
+            loopback.model_server() as server,
+            loopback.controller(interval_s=30) as slow,
+            loopback.controller(interval_s=0.02) as fast,
+            loopback.agent(slow, fast, node=server.address, slots=3),
+        ):
+            await loopback.until(lambda: len(fast.reports) >= 60)
+            assert len(slow.reports) <= 3
+            report = fast.reports[0]
+            assert report.node.service == "s"
+            assert report.node.node_id == "n"
+            assert report.node.slot_count == 3
+            assert report.node.address == server.address
+            assert report.HasField("observe_time")
+            # Nobody joins unchecked: the first report already knows.
+            assert slow.reports[0].health == report.health == load_pb2.HEALTH_SERVING
+            last = fast.reports[-1]
+            assert last.process_memory_bytes > 1e6  # found by its port: it is this process
+            assert not last.HasField("in_flight_count")  # unknown, and not zero
+
+    asyncio.run(run())
+
+
+def test_the_pace_changes_with_the_order_and_not_after_the_old_interval(loopback):
+    async def run():
+        async with (
+            loopback.model_server() as server,
+            loopback.controller(interval_s=0.02) as controller,
+            loopback.agent(controller, node=server.address),
+        ):
+            await loopback.until(lambda: len(controller.reports) >= 5)
+            controller.interval_s = 1e9  # kept to the longest that makes sense
+            before = len(controller.reports)
+            await loopback.until(lambda: len(controller.reports) > before)
+            sent = len(controller.reports)
+            await asyncio.sleep(0.2)
+            assert len(controller.reports) <= sent + 2
+
+    asyncio.run(run())
+
+
+def test_a_controller_that_restarts_gets_reports_again_and_the_other_notices_nothing(loopback):
+    async def run():
+        async with (
+            loopback.model_server() as server,
+            loopback.controller() as restarted,
+            loopback.controller() as other,
+        ):
+            logs = loopback.logs
+            async with loopback.agent(restarted, other, node=server.address):
+                await loopback.until(lambda: restarted.reports and other.reports)
+                await restarted.stop()
+                before = len(other.reports)
+                await loopback.until(lambda: len(other.reports) > before + 20)
+                restarted.reports.clear()
+                await restarted.start()
+                await loopback.until(lambda: restarted.reports)
+                await loopback.until(lambda: len(told(logs, restarted.address)) >= 3)
+            assert other.streams == 1
+            # Once per change, however many attempts there were.
+            lost = [e for e in told(logs, restarted.address) if e == "controller_lost"]
+            assert 1 <= len(lost) <= 2
+            assert told(logs, restarted.address)[-1] == "controller_connected"
+            assert told(logs, other.address) == ["controller_connected"]
+
+    asyncio.run(run())
+
+
+def test_a_refusal_is_told_once_with_its_reason_and_tried_again(loopback, monkeypatch):
+    monkeypatch.setattr("sidecar.report_stream.REFUSED_DELAY_S", 0.02)
+    monkeypatch.setattr("sidecar.report_stream.REFUSED_LAST_S", 0.05)
+
+    async def run():
+        async with loopback.model_server() as server, loopback.controller() as controller:
+            text = "ADDRESS_TAKEN: node.address = '127.0.0.1:1': not held by another node"
+            controller.refusal = (grpc.StatusCode.ALREADY_EXISTS, text)
+            async with loopback.agent(controller, node=server.address):
+                await loopback.until(lambda: controller.streams >= 4)
+                assert told(loopback.logs, controller.address) == ["report_refused"]
+                controller.refusal = None
+                await loopback.until(lambda: len(controller.reports) > 3)
+            refused = next(e for e in loopback.logs if e["event"] == "report_refused")
+            assert refused["log_level"] == "error"
+            assert "ADDRESS_TAKEN" in refused["problem"]
+
+    asyncio.run(run())
+
+
+def test_no_controller_at_all_does_not_hold_up_the_end(loopback):
+    async def run():
+        async with (
+            loopback.model_server() as server,
+            loopback.agent("127.0.0.1:1", "127.0.0.1:2", node=server.address) as agent,
+        ):
+            await asyncio.sleep(0.1)
+            await agent.stop()
+
+    asyncio.run(run())
+
+
+def told(logs, controller):
+    return [e["event"] for e in logs if e.get("controller") == controller]
+
+
+def test_a_drain_order_is_logged(loopback):
+    async def run():
+        async with (
+            loopback.model_server() as server,
+            loopback.controller() as controller,
+        ):
+            controller.draining = True
+            async with loopback.agent(controller, node=server.address):
+                logs = loopback.logs
+                await loopback.until(lambda: "drain_ordered" in told(logs, controller.address))
+
+    asyncio.run(run())
