@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from meshlb.errors import InvalidInputError
 from meshlb.orca import keys
@@ -78,7 +79,7 @@ class Ticket:
         """Note that the first token of this call was sent; once a call counts."""
         if not self._first:
             self._first = True
-            self._recorder._first_token(now - self._began_at)
+            self._recorder._first_token(now - self._began_at, now)
 
     def end(self, ok: bool, now: float) -> None:
         """Count the call out; a second time does nothing."""
@@ -106,7 +107,7 @@ class LoadRecorder:
         self._waiting: deque[tuple[Ticket, Callable[[], None]]] = deque()
         self._succeeded = self._failed = 0
         self._tokens: tuple[int, int] | None = None
-        self._ttft = (0, 0.0)
+        self._first_tokens: deque[tuple[float, float]] = deque()
         self._latency: dict[int, tuple[int, float]] = {}
         self._ends: deque[tuple[float, bool]] = deque()
         self._application: float | None = None
@@ -157,7 +158,7 @@ class LoadRecorder:
             else:
                 self._failed += 1
             self._ends.append((now, ok))
-            self._forget_ends(now)
+            _forget(self._ends, now)
         if admit is not None:
             admit()
 
@@ -170,13 +171,10 @@ class LoadRecorder:
             old = self._tokens or (0, 0)
             self._tokens = (old[0] + taken_in, old[1] + generated)
 
-    def _first_token(self, after_s: float) -> None:
+    def _first_token(self, after_s: float, now: float) -> None:
         with self._lock:
-            self._ttft = (self._ttft[0] + 1, self._ttft[1] + max(0.0, after_s))
-
-    def _forget_ends(self, now: float) -> None:
-        while self._ends and now - self._ends[0][0] > RATE_WINDOW_S:
-            self._ends.popleft()
+            self._first_tokens.append((now, max(0.0, after_s)))
+            _forget(self._first_tokens, now)
 
     # --- by the application ----------------------------------------------------------------
 
@@ -204,11 +202,12 @@ class LoadRecorder:
     # --- by reports ------------------------------------------------------------------------
 
     def snapshot(self, now: float) -> Snapshot:
-        """Return all that is measured; time to first token is the mean since the last snapshot."""
+        """Return all that is measured; rates and time to first token are of the last 10 s."""
         with self._lock:
-            self._forget_ends(now)
+            _forget(self._ends, now)
+            _forget(self._first_tokens, now)
             ended, failed = len(self._ends), sum(1 for _, ok in self._ends if not ok)
-            first_tokens, self._ttft = self._ttft, (0, 0.0)
+            waits = [after_s for _, after_s in self._first_tokens]
             most_used = sorted(self._latency, key=lambda at: -self._latency[at][0])
             return Snapshot(
                 in_flight=self._in_flight,
@@ -218,15 +217,18 @@ class LoadRecorder:
                 failed=self._failed,
                 tokens_in=None if self._tokens is None else self._tokens[0],
                 tokens_out=None if self._tokens is None else self._tokens[1],
-                time_to_first_token_s=first_tokens[1] / first_tokens[0]
-                if first_tokens[0]
-                else None,
+                time_to_first_token_s=sum(waits) / len(waits) if waits else None,
                 requests_per_s=ended / RATE_WINDOW_S,
                 errors_per_s=failed / RATE_WINDOW_S,
                 application=self._application,
                 latency={at: self._latency[at] for at in most_used[:MAX_BUCKETS_SENT]},
                 named=dict(self._named),
             )
+
+
+def _forget(events: deque[tuple[float, Any]], now: float) -> None:
+    while events and now - events[0][0] > RATE_WINDOW_S:
+        events.popleft()
 
 
 def _bucket(found: int) -> int:
