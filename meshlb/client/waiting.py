@@ -136,7 +136,10 @@ def not_ready_in_time(routes: Routes, details: str | None) -> NoNodeError:
 
 def _dead(routes: Routes) -> str:
     nodes = [n.info for n in list(routes.nodes.values())]
-    named = ", ".join(f"{n.node_id} at {n.address}" for n in nodes[:5])
+    named = ", ".join(
+        f"{n.node_id} at {n.address}" + (f" as {n.authority}" if n.authority else "")
+        for n in nodes[:5]
+    )
     more = f" and {len(nodes) - 5} more" if len(nodes) > 5 else ""
     return (
         f"service {routes.service!r}: no node can be reached, and all refuse calls: {named}{more}; "

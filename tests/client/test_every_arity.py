@@ -257,7 +257,7 @@ def test_after_close_every_use_raises_value_error(channel):
         lambda: join.future(iter([])),
         lambda: chat(iter([])),
     ):
-        with pytest.raises(ValueError, match="(?i)closed"):
+        with pytest.raises(ValueError, match=r"(?i)closed"):
             call()
 
 

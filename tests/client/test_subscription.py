@@ -1,6 +1,7 @@
 """Tables and shares in, counts out, over controllers that die, lie and hang."""
 
 import contextlib
+import itertools
 import socket
 import threading
 import time
@@ -9,6 +10,8 @@ import grpc
 import pytest
 
 from meshlb.v1 import routing_pb2
+
+Connectivity = grpc.ChannelConnectivity
 
 
 def open_to(world, *controllers):
@@ -23,7 +26,7 @@ def table_of(routes):
 
 
 def test_each_table_is_applied_and_acknowledged(world):
-    channel, routes = open_to(world)
+    _channel, routes = open_to(world)
     world.controller.push(world.add_node())
     world.until(lambda: table_of(routes) == ("c1", 1))
     world.controller.push()
@@ -57,7 +60,7 @@ def test_a_bad_table_is_refused_with_every_fault_and_the_old_one_stays(world):
 
 
 def test_within_one_start_of_a_controller_versions_never_go_back(world):
-    channel, routes = open_to(world)
+    _channel, routes = open_to(world)
     node = world.add_node()
     world.controller.push(node, version=5)
     world.until(lambda: table_of(routes) == ("c1", 5))
@@ -138,7 +141,7 @@ def test_counts_are_told_to_every_controller(world):
 
 def test_idle_counts_are_told_seldom_but_told(world):
     world.controller.interval_s = 0.02
-    channel, routes = open_to(world)
+    _channel, _routes = open_to(world)
     world.until(lambda: len(world.controller.reports) == 1)
     began = time.monotonic()
     world.until(lambda: len(world.controller.reports) == 3)
@@ -193,7 +196,7 @@ def test_a_controller_that_ends_every_stream_is_not_asked_in_a_tight_loop(world)
     controller.WatchRoutes = once
     controller.stop()
     controller.start()
-    channel, routes = open_to(world)
+    channel, _routes = open_to(world)
     world.until(lambda: len(asked) >= 2)
     began, before = time.monotonic(), len(asked)
     time.sleep(0.5)
@@ -203,7 +206,7 @@ def test_a_controller_that_ends_every_stream_is_not_asked_in_a_tight_loop(world)
 
 def test_nothing_is_printed_unless_the_caller_asks_for_logs(world, capfd):
     world.controller.push(world.add_node())
-    channel, routes = open_to(world)
+    channel, _routes = open_to(world)
     channel.unary_unary("/t.T/Echo")(b"", timeout=10)
     bad = routing_pb2.RoutingTable()
     bad.CopyFrom(world.controller.table)
@@ -221,7 +224,7 @@ def test_the_watch_returns_to_the_first_controller_when_it_is_back(world, monkey
     node = world.add_node()
     second.push(node)
     first.stop()
-    channel, routes = open_to(world, first, second)
+    _channel, routes = open_to(world, first, second)
     world.until(lambda: table_of(routes) == ("c2", 1))
     first.push(node)
     first.start()
@@ -235,7 +238,7 @@ def test_a_controller_that_hangs_is_left(world, monkeypatch):
     node = world.add_node()
     first.push(node)
     second.push(node)
-    channel, routes = open_to(world, first, second)
+    _channel, routes = open_to(world, first, second)
     world.until(lambda: table_of(routes) == ("c1", 1))
     first.push_share(0.5, interval_s=0.01)  # and then no more
     world.until(lambda: second.subscribed, "the second is asked")
@@ -243,7 +246,6 @@ def test_a_controller_that_hangs_is_left(world, monkeypatch):
 
 @pytest.mark.parametrize("try_to_connect", [True, False])
 def test_connectivity_of_the_mesh_as_a_whole(world, try_to_connect):
-    Connectivity = grpc.ChannelConnectivity
     channel = world.channel()
     seen = []
     other = []
@@ -268,7 +270,7 @@ def test_connectivity_of_the_mesh_as_a_whole(world, try_to_connect):
     world.until(lambda: seen[-1] is Connectivity.TRANSIENT_FAILURE)
     node.start()
     world.until(lambda: seen[-1] is Connectivity.READY, limit_s=20)
-    assert all(a is not b for a, b in zip(seen, seen[1:], strict=False))
+    assert all(a is not b for a, b in itertools.pairwise(seen))
 
 
 def test_channel_ready_future_waits_for_a_node(world):
