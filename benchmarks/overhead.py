@@ -101,8 +101,9 @@ def report(kind: str, blocks: list[dict[str, float]], rates: list[dict[str, floa
     print(
         f"{kind}: raw {raw:.0f} us; meshlb adds {found['added_us']:.1f} us, a wrapper that does "
         f"nothing {found['wrapper_added_us']:.1f} us; raw against raw "
-        f"{found['raw_again_ratio']:.3f}\n{kind}: throughput at {CONCURRENT} calls at once, to raw: "
-        f"meshlb {found['throughput_ratio']:.3f}, wrapper {found['wrapper_throughput_ratio']:.3f}"
+        f"{found['raw_again_ratio']:.3f}\n{kind}: throughput at {CONCURRENT} calls at once, to "
+        f"raw: meshlb {found['throughput_ratio']:.3f}, wrapper "
+        f"{found['wrapper_throughput_ratio']:.3f}"
     )
     return found
 
@@ -124,7 +125,7 @@ def measure_sync(mesh: str, node: str, runs: int, calls: int) -> Any:
         all_: dict[str, Any] = {
             "raw": plain,
             "raw again": again.unary_unary(METHOD),
-            "wrapper": lambda request: plain(request),
+            "wrapper": lambda request: plain(request),  # noqa: PLW0108 - the layer is the point
             "meshlb": stub.unary_unary(METHOD),
         }
         for call in all_.values():
@@ -166,14 +167,14 @@ async def measure_aio(mesh: str, node: str, runs: int, calls: int) -> Any:
         }
         for call in all_.values():
             await aio_block(call, calls)
-        blocks, rates = [], []
+        blocks = []
         for order in alternate(list(all_), runs):
-            parts = []
-            for _ in range(10):
-                parts.append({n: await aio_block(all_[n], calls // 10) for n in order})
+            parts = [{n: await aio_block(all_[n], calls // 10) for n in order} for _ in range(10)]
             blocks.append({n: statistics.fmean(part[n] for part in parts) for n in order})
-        for order in alternate(list(all_), runs):
-            rates.append({n: await aio_throughput(all_[n], calls * 2) for n in order})
+        rates = [
+            {n: await aio_throughput(all_[n], calls * 2) for n in order}
+            for order in alternate(list(all_), runs)
+        ]
     return report("asyncio", blocks, rates)
 
 

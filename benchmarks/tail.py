@@ -29,7 +29,7 @@ CAPACITY = sum(SLOTS * 1000 / mean for mean in MEANS_MS)
 
 
 def round_robin(_: Processes, ports: list[int], clients: int) -> Open:
-    """gRPC's own policy."""
+    """GRPC's own policy."""
     del clients
     target = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)
     options = [("grpc.lb_policy_name", "round_robin")]
