@@ -29,7 +29,7 @@ CAPACITY = sum(SLOTS * 1000 / mean for mean in MEANS_MS)
 
 
 def round_robin(_: Processes, ports: list[int], clients: int) -> Open:
-    """GRPC's own policy."""
+    """Call through gRPC's own policy."""
     del clients
     target = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)
     options = [("grpc.lb_policy_name", "round_robin")]
@@ -37,7 +37,7 @@ def round_robin(_: Processes, ports: list[int], clients: int) -> Open:
 
 
 def envoy(processes: Processes, ports: list[int], clients: int) -> Open:
-    """One Envoy a client."""
+    """Call through one Envoy a client."""
     program, folder = binary(), Path(tempfile.mkdtemp())
     listen = [free_port() for _ in range(clients)]
     for number, port in enumerate(listen):
@@ -60,7 +60,7 @@ def ideal(_: Processes, ports: list[int], clients: int) -> Open:
 def meshlb(
     slots: int | None, picker: str | None = None
 ) -> Callable[[Processes, list[int], int], Open]:
-    """The stub, a sidecar a server, one controller."""
+    """Return how to start a controller and a sidecar a server, and call through the stub."""
 
     def start(processes: Processes, ports: list[int], clients: int) -> Open:
         del clients
@@ -113,8 +113,10 @@ def table(clients: int, rate: float, found: dict[str, dict[str, float]]) -> str:
     head = f"{clients} clients, {rate:g} calls/s of {CAPACITY:g}"
     lines = [
         head,
-        f"{'contender':16} {'p50 ms':>8} {'p99 ms':>8} {'mean ms':>8} {'failed':>7} {'CPU':>5}"
-        f" {'p99/ideal':>10} {'mean/ideal':>11} {'p99/envoy':>10}",
+        (
+            f"{'contender':16} {'p50 ms':>8} {'p99 ms':>8} {'mean ms':>8} {'failed':>7} {'CPU':>5}"
+            f" {'p99/ideal':>10} {'mean/ideal':>11} {'p99/envoy':>10}"
+        ),
     ]
     ideal_, envoy_ = found.get("ideal"), found.get("envoy")
     for name, one in found.items():
