@@ -102,6 +102,15 @@ class Node:
         self.in_flight_time_s += self.load.in_flight * (now - self.spent_at)
         self.spent_at = now
 
+    def counts(self) -> tuple[tuple[Any, ...], list[tuple[int, float, float]]]:
+        """Copy what a report tells: the fields of NodeCalls, and the buckets."""
+        fields = (
+            self.info.node_id, self.load.in_flight, self.started, self.succeeded, self.failed,
+            self.refused,
+        )  # fmt: skip
+        buckets = [(at, count, total) for at, (count, total) in self.buckets.items()]
+        return (*fields, max(0.0, self.in_flight_time_s)), buckets
+
     def set_info(self, info: TableNode) -> None:
         """Take what a newer table says of the node."""
         self.info = info
@@ -215,13 +224,16 @@ class Routes:
             self._own_at[self._sequence] = {n.info.node_id: n.load.in_flight for n in known}
             while len(self._own_at) > REMEMBERED_REPORTS:
                 self._own_at.popitem(last=False)
-            return CallReport(
-                service=self.service,
-                client_id=self.client_id,
-                sequence=self._sequence,
-                nodes=tuple(_node_calls(n) for n in known if n.started or n.refused),
-                waiting=self.waiting,
-            )
+            sequence, waiting = self._sequence, self.waiting
+            counted = [n.counts() for n in known if n.started or n.refused]
+        # Calls wait for the lock, so what takes long is done without it.
+        return CallReport(
+            service=self.service,
+            client_id=self.client_id,
+            sequence=sequence,
+            nodes=tuple(_node_calls(*counts) for counts in counted),
+            waiting=waiting,
+        )
 
     # --- written by links ------------------------------------------------------------------
 
@@ -454,16 +466,15 @@ def choose(known: Sequence[Node]) -> list[Node]:
     return open_
 
 
-def _node_calls(node: Node) -> NodeCalls:
+def _node_calls(fields: tuple[Any, ...], buckets: Iterable[tuple[int, float, float]]) -> NodeCalls:
+    node_id, in_flight, started, succeeded, failed, refused, in_flight_time_s = fields
     return NodeCalls(
-        node_id=node.info.node_id,
-        in_flight=node.load.in_flight,
-        started=node.started,
-        succeeded=node.succeeded,
-        failed=node.failed,
-        refused=node.refused,
-        in_flight_time_s=max(0.0, node.in_flight_time_s),
-        latency=tuple(
-            LatencyBucket(at, int(count), total) for at, (count, total) in node.buckets.items()
-        ),
+        node_id=node_id,
+        in_flight=in_flight,
+        started=started,
+        succeeded=succeeded,
+        failed=failed,
+        refused=refused,
+        in_flight_time_s=in_flight_time_s,
+        latency=tuple(LatencyBucket(at, int(count), total) for at, count, total in buckets),
     )

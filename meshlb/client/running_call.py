@@ -294,8 +294,8 @@ class RunningCall(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[type-a
     ) -> Self:
         """Start a call; ``args`` are metadata, credentials, wait_for_ready, compression."""
         call = cls(_Course(method, request, timeout, args))
-        call._course.start()
         method.calls.add(call)
+        call._course.start()
         return call
 
     def __del__(self) -> None:
@@ -315,6 +315,8 @@ class RunningCall(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[type-a
         while True:
             inner = self._course.current()
             found = inner.initial_metadata()
+            if not inner.is_active() and self._course.attempt_done(inner):
+                continue  # it went on elsewhere, and there it will be known
             if self._course.inner is inner or self._course.ended:
                 return found
 

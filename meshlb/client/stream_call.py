@@ -62,7 +62,10 @@ class StreamUnary(_Streaming, grpc.StreamUnaryMultiCallable):  # type: ignore[ty
 
     def _wait(self, request_iterator: Any, *args: Any, **named: Any) -> tuple[Any, Any]:
         call = self._begin(request_iterator, *args, **named)
-        error = call.exception()
+        try:
+            error = call.exception()
+        except grpc.FutureCancelledError:  # the channel was closed
+            error = call._course.settled()
         if error is not None:
             raise error
         return call.result(), call
