@@ -32,7 +32,7 @@ import meshlb.aio
 
 METHOD = "/plain.Plain/Serve"
 CONCURRENT = 32
-BLOCKS = 10
+BLOCKS, BLOCKS_TOGETHER = 10, 4
 REACH_ADDED_US = {"sync": 15.0, "asyncio": 30.0}
 REACH_THROUGHPUT = 0.95
 Cost = tuple[float, float]
@@ -134,7 +134,7 @@ def report(kind: str, alone: list[dict[str, Cost]], together: list[dict[str, Cos
         f"process's CPU; {CONCURRENT} at once make {found['raw_calls_per_s_together']:.0f} calls/s"
     )
     print(f"{'':12} {'added us':>9} {'least .. most':>17} {'added CPU us':>13} {'throughput':>11}")
-    for name in alone[0]:
+    for name in ("raw again", "wrapper", "meshlb"):
         one = added(name, 0)
         found[name] = {
             "added_us": median(one),
@@ -181,7 +181,9 @@ def measure_sync(mesh: str, node: str, runs: int, calls: int) -> Any:
             for order in turns(list(all_), runs)
         ]
         together = [
-            {n: sync_together(all_[n], calls * 2) for n in order}
+            mean_cost(
+                [{n: sync_together(all_[n], calls) for n in order} for _ in range(BLOCKS_TOGETHER)]
+            )
             for order in turns(list(all_), runs)
         ]
     return report("sync", alone, together)
@@ -214,7 +216,10 @@ async def measure_aio(mesh: str, node: str, runs: int, calls: int) -> Any:
                 parts.append({n: await aio_block(all_[n], calls // BLOCKS) for n in order})
             alone.append(mean_cost(parts))
         for order in turns(list(all_), runs):
-            together.append({n: await aio_together(all_[n], calls * 2) for n in order})
+            parts = []
+            for _ in range(BLOCKS_TOGETHER):
+                parts.append({n: await aio_together(all_[n], calls) for n in order})
+            together.append(mean_cost(parts))
     return report("asyncio", alone, together)
 
 
