@@ -130,8 +130,8 @@ def report(kind: str, alone: list[dict[str, Cost]], together: list[dict[str, Cos
         "raw_calls_per_s_together": 1e6 / median(r["raw"][0] for r in together),
     }
     print(
-        f"\n{kind}: a raw call takes {found['raw_us']:.0f} us, {found['raw_cpu_us']:.0f} us of this "
-        f"process's CPU; {CONCURRENT} at once make {found['raw_calls_per_s_together']:.0f} calls/s"
+        f"\n{kind}: a raw call takes {found['raw_us']:.0f} us, {found['raw_cpu_us']:.0f} us of it "
+        f"this process's CPU; {CONCURRENT} at once: {found['raw_calls_per_s_together']:.0f} calls/s"
     )
     print(f"{'':12} {'added us':>9} {'least .. most':>17} {'added CPU us':>13} {'throughput':>11}")
     for name in ("raw again", "wrapper", "meshlb"):
@@ -161,7 +161,7 @@ def measure_sync(mesh: str, node: str, runs: int, calls: int) -> Any:
         grpc.insecure_channel(node) as raw,
         grpc.insecure_channel(node, [("grpc.use_local_subchannel_pool", 1)]) as again,
     ):
-        plain = raw.unary_unary(METHOD)
+        plain: Any = raw.unary_unary(METHOD)
 
         def wrapper(request: bytes) -> Any:
             return plain(request)
@@ -196,7 +196,7 @@ async def measure_aio(mesh: str, node: str, runs: int, calls: int) -> Any:
         grpc.aio.insecure_channel(node) as raw,
         grpc.aio.insecure_channel(node, [("grpc.use_local_subchannel_pool", 1)]) as again,
     ):
-        plain = raw.unary_unary(METHOD)
+        plain: Any = raw.unary_unary(METHOD)
 
         async def wrapper(request: bytes) -> Any:
             return await plain(request)
@@ -211,14 +211,15 @@ async def measure_aio(mesh: str, node: str, runs: int, calls: int) -> Any:
             await aio_block(call, calls)
         alone, together = [], []
         for order in turns(list(all_), runs):
-            parts = []
-            for _ in range(BLOCKS):
-                parts.append({n: await aio_block(all_[n], calls // BLOCKS) for n in order})
+            parts = [
+                {n: await aio_block(all_[n], calls // BLOCKS) for n in order} for _ in range(BLOCKS)
+            ]
             alone.append(mean_cost(parts))
         for order in turns(list(all_), runs):
-            parts = []
-            for _ in range(BLOCKS_TOGETHER):
-                parts.append({n: await aio_together(all_[n], calls) for n in order})
+            parts = [
+                {n: await aio_together(all_[n], calls) for n in order}
+                for _ in range(BLOCKS_TOGETHER)
+            ]
             together.append(mean_cost(parts))
     return report("asyncio", alone, together)
 

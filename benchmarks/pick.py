@@ -1,4 +1,4 @@
-"""What choosing a node costs, with no call around it: each picker alone, and ``begin`` with ``end``.
+"""What choosing a node costs with no call around it: each picker, and ``begin`` with ``end``.
 
 Nodes have three speeds and changing counts, and the client holds a share, so that the default
 picker goes its longest way.
@@ -38,10 +38,11 @@ class ReadyLink:
         self._node = node
 
     def connect(self) -> None:
+        """Be there."""
         self._routes.link_changed(self._node, LinkState.READY)
 
     def close(self) -> None:
-        pass
+        """Nothing to let go of."""
 
 
 def table_nodes(count: int) -> tuple[TableNode, ...]:
