@@ -77,7 +77,7 @@ class Group:
         self.room = WaitingRoom(self.routes)
 
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # a dropped channel may be collected, and so released, within join
 _groups: dict[Any, Group] = {}
 _all: weakref.WeakSet[Group] = weakref.WeakSet()
 
@@ -108,7 +108,7 @@ def _client_id() -> str:
 
 def _after_fork() -> None:
     global _lock  # noqa: PLW0603 - the parent's may be held for ever by a thread left behind
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     for group in list(_all):
         group.forked()
 

@@ -1,0 +1,100 @@
+"""What a status says about its node, and whether the call goes on: plain values only."""
+
+import random
+
+import grpc
+import pytest
+
+from meshlb.client.budget import RetryBudget
+from meshlb.client.retry import (
+    IDEMPOTENT,
+    ONCE,
+    RetryPolicy,
+    after_started,
+    connection_lost,
+    outcome_of,
+)
+from meshlb.client.routes import Outcome
+
+Code = grpc.StatusCode
+REFUSED = (
+    "failed to connect to all addresses; last error: UNKNOWN: ipv4:10.0.0.1:80: "
+    "Failed to connect to remote host: Connection refused"
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "address", "outcome"),
+    [
+        (Code.OK, "", "10.0.0.1:80", Outcome.OK),
+        (Code.UNAVAILABLE, REFUSED, "10.0.0.1:80", Outcome.REFUSED),
+        (Code.UNAVAILABLE, REFUSED, "node.internal:80", Outcome.REFUSED),
+        (Code.UNAVAILABLE, REFUSED, "10.0.0.2:80", Outcome.FAILED),
+        (Code.UNAVAILABLE, REFUSED.replace("10.0.0.1", "[fd00::1]"), "[fd00::1]:80",
+         Outcome.REFUSED),
+        (Code.UNAVAILABLE, "errors resolving node:80: [not found]", "node:80", Outcome.REFUSED),
+        (Code.UNAVAILABLE, "errors resolving db:5432: [not found]", "node:80", Outcome.FAILED),
+        (Code.UNAVAILABLE, "empty address list: ", "node:80", Outcome.REFUSED),
+        (Code.UNAVAILABLE, "Connection refused by the database", "node:80", Outcome.FAILED),
+        (Code.UNAVAILABLE, "Socket closed", "node:80", Outcome.FAILED),
+        (Code.UNAVAILABLE, None, "node:80", Outcome.FAILED),
+        (Code.DEADLINE_EXCEEDED, REFUSED, "10.0.0.1:80", Outcome.FAILED),
+        (Code.RESOURCE_EXHAUSTED, "full", "node:80", Outcome.FAILED),
+        (Code.NOT_FOUND, "no", "node:80", Outcome.ANSWERED),
+        (Code.INTERNAL, "Exception serializing request!", "node:80", Outcome.ANSWERED),
+        (Code.UNKNOWN, "Exception iterating requests!", "node:80", Outcome.ANSWERED),
+        (Code.UNKNOWN, "Exception calling application: bug", "node:80", Outcome.FAILED),
+    ],
+)  # fmt: skip
+def test_outcomes(code, details, address, outcome):
+    assert outcome_of(code, details, address) is outcome
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "lost"),
+    [
+        (Code.UNAVAILABLE, "Stream removed (Socket closed)", True),
+        (Code.UNAVAILABLE, "Cancelling all calls", True),
+        (Code.UNAVAILABLE, "recvmsg:Connection reset by peer", True),
+        (Code.UNAVAILABLE, "all slots are taken", False),
+        (Code.UNKNOWN, "Stream removed", True),
+        (Code.UNKNOWN, "Exception calling application: timed out", False),
+        (Code.INTERNAL, "the database reset the connection", False),
+        (Code.ABORTED, "Stream removed", False),
+    ],
+)
+def test_lost_connections(code, details, lost):
+    assert connection_lost(code, details) is lost
+
+
+def again(policy, code, details="", attempts=1, trailing=()):
+    return after_started(policy, code, details, attempts, trailing, random.Random(1))
+
+
+def test_a_lost_connection_is_retried_without_delay_and_a_status_after_the_back_off():
+    assert again(IDEMPOTENT, Code.UNAVAILABLE, "Socket closed").delay_s == 0
+    assert again(ONCE, Code.UNAVAILABLE, "Socket closed") is None
+    policy = RetryPolicy(5, frozenset({Code.ABORTED}), 0.1, 0.3, 2.0)
+    delays = [again(policy, Code.ABORTED, attempts=n).delay_s for n in (1, 2, 3, 4)]
+    for delay, middle in zip(delays, (0.1, 0.2, 0.3, 0.3), strict=True):
+        assert 0.8 * middle <= delay <= 1.2 * middle
+    assert again(policy, Code.ABORTED, attempts=5) is None
+    assert again(policy, Code.UNAVAILABLE) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "delay_s"), [("250", 0.25), (b"40", 0.04), ("0", 0), ("-1", None), ("x", None)]
+)
+def test_the_servers_push_back_is_obeyed(said, delay_s):
+    found = again(
+        IDEMPOTENT, Code.UNAVAILABLE, "full", trailing=(("grpc-retry-pushback-ms", said),)
+    )
+    assert (found and found.delay_s) == delay_s if delay_s is not None else found is None
+
+
+def test_the_budget_is_a_fifth_of_the_calls_and_ten_a_second():
+    budget = RetryBudget()
+    assert sum(budget.take(0, 0.0) for _ in range(500)) == 100
+    assert sum(budget.take(100, 0.0) for _ in range(100)) == 20
+    assert sum(budget.take(100, 1.0) for _ in range(100)) == 10
+    assert sum(budget.take(100, 1e6) for _ in range(500)) == 100
