@@ -26,7 +26,7 @@ _SERVICE = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 
 
 def _number(default: float, least: float, most: float, help: str) -> Any:
-    return field(default=default, metadata={"range": (least, most), "help": help})
+    return field(default=float(default), metadata={"range": (least, most), "help": help})
 
 
 @dataclass(frozen=True, slots=True)
