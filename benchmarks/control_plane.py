@@ -1,206 +1,195 @@
-"""How many sidecars and watchers one controller carries, and how fast a change goes through.
+"""How many sidecars and clients one controller carries, and how fast a change goes through.
 
-S report streams at one report a second, spread over a few connections, and W WatchRoutes streams
-over all of them as one service's nodes and clients. Every second one node's health flips; the
-latency is from sending that report to each watcher's having a table that shows it, among the
-watchers whose subset holds the node. CPU is of the controller's process alone.
+S report streams at one report a second and W subscribed clients, spread over 20 services, from two
+processes of their own (``control_load.py``). Nodes' health flips at random; the latency is from
+sending that report until each client whose subset holds the node has a table that shows it, so it
+includes the tick and how late the load's own processes are. A change that a client never saw is
+counted as missed. CPU is of the controller's process alone. Sizes grow until one breaks: changes
+are missed or take over a second, or reports fall behind.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import itertools
 import json
+import math
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from bisect import bisect_left
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-import grpc.aio
 import psutil
-from machine import describe
-from processes import Processes, cpu_seconds
+from machine import cpu_seconds, describe, memory_mb, saturation, verdict
+from processes import HERE, Processes
 
-from meshlb import wire
-from meshlb.model import Health, LoadReport, NodeInfo, NodeState
-from meshlb.v1 import balance_pb2, balance_pb2_grpc
-
-CHANNELS = 4
 SERVICES = 20
+REACH_SIZE = (2000, 200)
+REACH_CPU, REACH_P99_MS = 0.6, 300.0
+BROKEN_P99_MS, BROKEN_RATE = 1000.0, 0.95
+LISTENING_S = 3.5
+"""A controller that has just started calls its tables complete after 3 s."""
+HEAD = (
+    f"{'streams':>8} {'clients':>8} {'calling':>8} {'reports/s':>10} {'tables/s':>9}"
+    f" {'shares/s':>9} {'CPU':>5} {'MB':>5} {'changes':>8} {'missed':>7} {'p50 ms':>7}"
+    f" {'p99 ms':>7} {'load CPU':>12}"
+)
 
 
-class Load:
-    """The emulated sidecars and clients, in one event loop."""
-
-    def __init__(self, controller: str, streams: int, watchers: int) -> None:
-        self.streams, self.watchers = streams, watchers
-        self.latencies_s: list[float] = []
-        self.reports = 0
-        self.tables = 0
-        self.connected = 0
-        self._flips: dict[str, tuple[bool, float]] = {}
-        self._channels = [
-            grpc.aio.insecure_channel(controller, [("grpc.use_local_subchannel_pool", 1)])
-            for _ in range(CHANNELS)
-        ]
-        self._stubs = itertools.cycle(
-            [balance_pb2_grpc.BalanceServiceStub(c) for c in self._channels]
-        )
-        self._tasks: list[asyncio.Task[None]] = []
-
-    async def start(self) -> None:
-        """Open all streams; return when every watcher has a table."""
-        for number in range(self.streams):
-            self._tasks.append(asyncio.create_task(self._sidecar(number)))
-            if number % 50 == 49:
-                await asyncio.sleep(0.02)
-        for number in range(self.watchers):
-            self._tasks.append(asyncio.create_task(self._watcher(number)))
-        while self.connected < self.watchers:  # noqa: ASYNC110 - a count, not an event
-            await asyncio.sleep(0.05)
-
-    async def stop(self) -> None:
-        """Close all streams."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for channel in self._channels:
-            await channel.close()
-
-    async def flip(self, number: int) -> None:
-        """Let one node's health change with its next report."""
-        node_id = f"node-{number}"
-        sick = not self._flips.get(node_id, (False, 0.0))[0]
-        self._flips[node_id] = (sick, 0.0)
-
-    async def _sidecar(self, number: int) -> None:
-        node_id = f"node-{number}"
-        node = NodeInfo(
-            f"service-{number % SERVICES}",
-            node_id,
-            1 + number,
-            f"10.0.{number // 250}.{number % 250}:80",
-        )
-        well = wire.load_report_to_pb(
-            LoadReport(node, health=Health.SERVING, host_cpu=0.5, host_memory=0.5, in_flight=3)
-        )
-        sick = wire.load_report_to_pb(LoadReport(node, health=Health.NOT_SERVING, host_cpu=0.5))
-
-        async def reports() -> AsyncIterator[balance_pb2.ReportLoadRequest]:
-            next_at = time.monotonic() + number / self.streams
-            while True:
-                is_sick, sent_at = self._flips.get(node_id, (False, 1.0))
-                if sent_at == 0.0:
-                    self._flips[node_id] = (is_sick, time.monotonic())
-                yield balance_pb2.ReportLoadRequest(report=sick if is_sick else well)
-                self.reports += 1
-                next_at += 1.0
-                await asyncio.sleep(max(0.0, next_at - time.monotonic()))
-
-        async for _ in next(self._stubs).ReportLoad(reports()):
-            pass
-
-    async def _watcher(self, number: int) -> None:
-        asks: asyncio.Queue[balance_pb2.WatchRoutesRequest] = asyncio.Queue()
-        subscribe = balance_pb2.Subscribe(
-            service=f"service-{number % SERVICES}", client_id=f"client-{number}"
-        )
-        await asks.put(balance_pb2.WatchRoutesRequest(subscribe=subscribe))
-
-        async def requests() -> AsyncIterator[balance_pb2.WatchRoutesRequest]:
-            while True:
-                yield await asks.get()
-
-        states: dict[str, Any] = {}
-        sick_state = wire.STATES[NodeState.UNHEALTHY]
-        async for message in next(self._stubs).WatchRoutes(requests()):
-            if not message.HasField("table"):
-                continue
-            now = time.monotonic()
-            self.tables += 1
-            table = message.table
-            if not states:
-                self.connected += 1
-            for node in table.nodes:
-                if states and states.get(node.node_id) not in (None, node.state):
-                    is_sick, sent_at = self._flips.get(node.node_id, (False, 0.0))
-                    if sent_at > 0 and is_sick == (node.state == sick_state):
-                        self.latencies_s.append(now - sent_at)
-            states = {node.node_id: node.state for node in table.nodes} or {"": 0}
-            ack = balance_pb2.TableAck(epoch=table.epoch, version=table.version)
-            await asks.put(balance_pb2.WatchRoutesRequest(ack=ack))
+def wait_ready(process: subprocess.Popen[str]) -> None:
+    """Wait until a load process has opened all of its streams."""
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if line != "ready\n":
+        raise RuntimeError(f"a load process died: {line!r}")
 
 
-async def measure(streams: int, watchers: int, seconds: float) -> dict[str, float]:
-    """Return one size's figures."""
+def latencies_ms(
+    flips: list[tuple[str, bool, float]],
+    seen: list[tuple[str, bool, float, int]],
+    subsets: list[list[str]],
+) -> tuple[list[float], int]:
+    """Return how long each change took to each client that holds the node, and how many never."""
+    holders: dict[str, list[int]] = defaultdict(list)
+    for number, subset in enumerate(subsets):
+        for node_id in subset:
+            holders[node_id].append(number)
+    at: dict[tuple[str, bool, int], list[float]] = defaultdict(list)
+    for node_id, sick, seen_at, number in seen:
+        at[node_id, sick, number].append(seen_at)
+    next_flip: dict[str, float] = {}
+    found, missed = [], 0
+    for node_id, sick, sent_at in sorted(flips, key=lambda flip: -flip[2]):
+        # A change undone within a second may rightly be skipped: clients get the newest state.
+        undone_at = next_flip.get(node_id, math.inf)
+        next_flip[node_id] = sent_at
+        if undone_at - sent_at < 1.5:
+            continue
+        for number in holders[node_id]:
+            times = at[node_id, sick, number]
+            place = bisect_left(times, sent_at)
+            if place < len(times) and times[place] < undone_at:
+                found.append((times[place] - sent_at) * 1000)
+            else:
+                missed += 1
+    return sorted(found), missed
+
+
+def measure(streams: int, clients: int, call: bool, args: argparse.Namespace) -> dict[str, Any]:
+    """Run one size and return its figures."""
     with Processes() as processes:
         controller, process = processes.controller()
-        await asyncio.sleep(2)
-        load = Load(controller, streams, watchers)
-        await load.start()
-        await asyncio.sleep(5)
-        load.latencies_s.clear()
-        before, reports, tables = cpu_seconds(process.pid), load.reports, load.tables
-        own, began = time.process_time(), time.monotonic()
-        for number in range(int(seconds)):
-            await load.flip(number * 7 % streams)
-            await asyncio.sleep(1)
-        elapsed_s = time.monotonic() - began
-        latencies = sorted(load.latencies_s) or [float("nan")]
-        found = {
-            "streams": streams,
-            "watchers": watchers,
-            "reports_per_s": (load.reports - reports) / elapsed_s,
-            "tables_per_s": (load.tables - tables) / elapsed_s,
-            "controller_cpu": (cpu_seconds(process.pid) - before) / elapsed_s,
-            "load_cpu": (time.process_time() - own) / elapsed_s,
-            "controller_rss_mb": psutil.Process(process.pid).memory_info().rss / 1e6,
-            "changes_seen": len(load.latencies_s),
-            "p50_ms": latencies[len(latencies) // 2] * 1000,
-            "p99_ms": latencies[int(len(latencies) * 0.99)] * 1000,
-        }
-        await load.stop()
-        return found
+        time.sleep(LISTENING_S)
+        options = json.dumps(
+            {
+                "streams": streams, "clients": clients, "call": call, "services": SERVICES,
+                "per_connection": args.per_connection, "flips_per_s": args.flips,
+            }
+        )  # fmt: skip
+        load = []
+        for role in ("sidecars", "clients"):
+            one = processes.python(HERE / "control_load.py", role, controller, options, talk=True)
+            wait_ready(one)
+            load.append(one)
+        starts_at = time.monotonic() + args.settle
+        for one in load:
+            assert one.stdin is not None
+            one.stdin.write(f"{starts_at} {starts_at + args.seconds}\n")
+            one.stdin.flush()
+        time.sleep(max(0.0, starts_at - time.monotonic()))
+        used = cpu_seconds(process.pid)
+        psutil.cpu_percent()
+        time.sleep(max(0.0, starts_at + args.seconds - time.monotonic()))
+        cpu = (cpu_seconds(process.pid) - used) / args.seconds
+        machine = psutil.cpu_percent() / 100
+        memory = memory_mb(process.pid)
+        told = [json.loads(one.stdout.readline()) for one in load if one.stdout is not None]
+    side, client = told
+    found, missed = latencies_ms(side["flips"], client["seen"], client["subsets"])
+    return {
+        "streams": streams, "clients": clients, "calling": call, "seconds": args.seconds,
+        "reports_per_s": side["reports"] / args.seconds,
+        "call_reports_per_s": client["reports"] / args.seconds,
+        "tables_per_s": client["tables"] / args.seconds,
+        "shares_per_s": client["shares"] / args.seconds,
+        "controller_cpu": cpu, "controller_rss_mb": memory[0], "controller_uss_mb": memory[1],
+        "machine_cpu": machine, "sidecars_cpu": side["cpu"], "clients_cpu": client["cpu"],
+        "sidecars_late_p99_ms": side["late_p99_s"] * 1000,
+        "broken_streams": side["broken"] + client["broken"],
+        "changes": len(found), "missed": missed,
+        "p50_ms": found[len(found) // 2] if found else math.nan,
+        "p99_ms": found[int(len(found) * 0.99)] if found else math.nan,
+        "most_ms": found[-1] if found else math.nan,
+    }  # fmt: skip
+
+
+def row(one: dict[str, Any]) -> str:
+    """Return one size's figures as a line."""
+    load = f"{one['sidecars_cpu']:.0%} + {one['clients_cpu']:.0%}"
+    notes = [saturation(one["machine_cpu"])]
+    if one["broken_streams"]:
+        notes.append(f"{one['broken_streams']} streams ended")
+    return (
+        f"{one['streams']:8} {one['clients']:8} {'yes' if one['calling'] else 'no':>8}"
+        f" {one['reports_per_s']:10.0f} {one['tables_per_s']:9.0f} {one['shares_per_s']:9.0f}"
+        f" {one['controller_cpu']:5.0%} {one['controller_rss_mb']:5.0f} {one['changes']:8}"
+        f" {one['missed']:7} {one['p50_ms']:7.0f} {one['p99_ms']:7.0f} {load:>12}"
+        f"  {'; '.join(note for note in notes if note)}"
+    ).rstrip()
+
+
+def broken(one: dict[str, Any]) -> str | None:
+    """Return why a size is more than the controller carries; None: it is not."""
+    if one["broken_streams"]:
+        return f"{one['broken_streams']} streams ended"
+    if one["missed"] > 0.01 * (one["missed"] + one["changes"]):
+        return f"{one['missed']} changes never arrived"
+    if not one["p99_ms"] <= BROKEN_P99_MS:
+        return f"changes take {one['p99_ms']:.0f} ms"
+    if one["reports_per_s"] < BROKEN_RATE * one["streams"]:
+        return f"only {one['reports_per_s']:.0f} reports a second get through"
+    return None
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--sizes",
-        nargs="+",
-        default=["1000x100", "2000x200", "4000x400", "8000x800"],
-        help="report streams x watchers",
-    )
-    parser.add_argument("--seconds", type=float, default=20)
+        "--sizes", nargs="+", metavar="SxW",
+        default=["1000x100", "2000x200", "3000x300", "4000x400", "6000x600", "8000x800"],
+    )  # fmt: skip
+    parser.add_argument("--calling", choices=("no", "yes", "both"), default="both",
+                        help="whether clients report calls of their own too")  # fmt: skip
+    parser.add_argument("--seconds", type=float, default=30, help="counted, a size")
+    parser.add_argument("--settle", type=float, default=8, help="not counted")
+    parser.add_argument("--flips", type=float, default=2, help="health changes a second")
+    parser.add_argument("--per-connection", type=int, default=50, help="streams a connection")
+    parser.add_argument("--quick", action="store_true", help="a look; says little")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.one:
-        streams, watchers = (int(part) for part in args.one.split("x"))
-        print(json.dumps(asyncio.run(measure(streams, watchers, args.seconds))))
-        return 0
-    print(describe())
-    print(
-        f"{'streams':>8} {'watchers':>9} {'reports/s':>10} {'tables/s':>9} {'CPU':>5}"
-        f" {'load CPU':>9} {'MB':>6} {'changes':>8} {'p50 ms':>7} {'p99 ms':>7}"
-    )
-    runs = []
-    for size in args.sizes:
-        # Each size in a process of its own: gRPC's asyncio side is used up with its first loop.
-        command = [sys.executable, __file__, "--one", size, "--seconds", str(args.seconds)]
-        ran = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
-        one = json.loads(ran.stdout)
-        runs.append(one)
-        print(
-            f"{one['streams']:8} {one['watchers']:9} {one['reports_per_s']:10.0f}"
-            f" {one['tables_per_s']:9.0f} {one['controller_cpu']:5.0%} {one['load_cpu']:9.0%}"
-            f" {one['controller_rss_mb']:6.0f} {one['changes_seen']:8.0f} {one['p50_ms']:7.0f}"
-            f" {one['p99_ms']:7.0f}",
-            flush=True,
-        )
+    if args.quick:
+        args.sizes, args.seconds, args.settle = ["60x20"], 4.0, 1.0
+    print(f"{describe()}\n\n{HEAD}", flush=True)
+    runs, lines = [], []
+    modes = {"no": (False,), "yes": (True,), "both": (False, True)}[args.calling]
+    for call in modes:
+        for size in args.sizes:
+            streams, clients = (int(part) for part in size.split("x"))
+            one = measure(streams, clients, call, args)
+            runs.append(one)
+            print(row(one), flush=True)
+            if (streams, clients) == REACH_SIZE:
+                what = f"{size}, clients {'calling' if call else 'watching'}"
+                lines.append(verdict(f"{what}, part of a core", one["controller_cpu"], REACH_CPU))
+                lines.append(verdict(f"{what}, p99 ms", one["p99_ms"], REACH_P99_MS))
+            why = broken(one)
+            if why:
+                lines.append(
+                    f"{'calling' if call else 'watching'} clients: breaks at {size}: {why}"
+                )
+                break
+    print("\n" + "\n".join(lines))
     if args.json:
         args.json.write_text(json.dumps({"machine": describe(), "runs": runs}, indent=2))
     return 0

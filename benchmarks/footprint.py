@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 import psutil
-from machine import describe
-from processes import Processes, cpu_seconds
+from machine import cpu_seconds, describe
+from processes import Processes
 
 SERVER = """
 import asyncio, grpc.aio

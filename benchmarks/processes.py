@@ -10,8 +10,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import psutil
-
 HERE = Path(__file__).resolve().parent
 START_LIMIT_S = 60.0
 
@@ -37,10 +35,13 @@ class Processes:
         for process in self._running:
             process.wait()
 
-    def start(self, *command: object, quiet: bool = True) -> subprocess.Popen[str]:
-        """Start a program with its output readable."""
+    def start(
+        self, *command: object, quiet: bool = True, talk: bool = False
+    ) -> subprocess.Popen[str]:
+        """Start a program with its output readable; with ``talk``, its input writable."""
         process = subprocess.Popen(
             [str(part) for part in command],
+            stdin=subprocess.PIPE if talk else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL if quiet else None,
             text=True,
@@ -48,9 +49,11 @@ class Processes:
         self._running.append(process)
         return process
 
-    def python(self, *command: object, quiet: bool = True) -> subprocess.Popen[str]:
+    def python(
+        self, *command: object, quiet: bool = True, talk: bool = False
+    ) -> subprocess.Popen[str]:
         """Start a Python program."""
-        return self.start(sys.executable, *command, quiet=quiet)
+        return self.start(sys.executable, *command, quiet=quiet, talk=talk)
 
     def servers(self, means_ms: list[float], slots: int) -> list[int]:
         """Start plain servers; return their ports."""
@@ -106,9 +109,3 @@ def free_port() -> int:
         one.bind(("127.0.0.1", 0))
         port: int = one.getsockname()[1]
         return port
-
-
-def cpu_seconds(pid: int) -> float:
-    """Return the CPU time that a process has used."""
-    times = psutil.Process(pid).cpu_times()
-    return times.user + times.system
