@@ -29,7 +29,7 @@ from meshlb.model import (
     TableNode,
 )
 from meshlb.policy import zones
-from meshlb.policy.load import Candidate, ClientLoad, NodeLoad, bucket, occupancy
+from meshlb.policy.load import EWMA_TAU_S, Candidate, ClientLoad, NodeLoad, bucket, occupancy
 from meshlb.policy.pickers import Picker
 
 PICKERS = "meshlb.policy.pickers"
@@ -250,7 +250,7 @@ class Routes:
 
     def end(self, node: Node, found: float, latency_s: float, outcome: Outcome, now: float) -> None:
         """Take one ended attempt in; exactly once for each ``View.begin`` that gave a node."""
-        closing: list[Node] = []
+        closing = None
         with self.lock:
             load = node.load
             node.in_flight_time_s += load.in_flight * (now - node.spent_at)
@@ -259,7 +259,14 @@ class Routes:
             node.client.in_flight -= 1
             if outcome is _OK:
                 node.succeeded += 1
-                load.observe_response(latency_s, True, now)
+                known = load.response_s
+                gap = (now - load.response_at) / EWMA_TAU_S
+                if known is not None and latency_s < known and 0.0 <= gap < 0.01:
+                    # What observe_response does, to 0.5 %, without the price of an exponential.
+                    load.response_s = known + (latency_s - known) * gap
+                    load.response_at = now
+                else:
+                    load.observe_response(latency_s, True, now)
                 key = int(found + 0.5)
                 if key >= 32:
                     key = bucket(found)
@@ -276,8 +283,9 @@ class Routes:
                 node.refused += 1
             if self._leaving:
                 closing = self._take_idle_leavers()
-        for left in closing:
-            left.link.close()
+        if closing:
+            for left in closing:
+                left.link.close()
 
     # --- changes ---------------------------------------------------------------------------
 
