@@ -9,10 +9,12 @@ import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
+
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
 @dataclass(slots=True)
@@ -29,7 +31,7 @@ class Faults:
     """End response streams with UNAVAILABLE after so many messages."""
 
 
-class FaultInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+class FaultInterceptor(grpc.aio.ServerInterceptor):
     """Serves each call after the service time, in one of the slots, unless a fault is set."""
 
     def __init__(self, faults: Faults, service_time_s: Callable[[], float], slots: int) -> None:
@@ -39,11 +41,11 @@ class FaultInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         self.calls: list[str] = []
         """Full method names of the calls that came, in order."""
 
-    async def intercept_service(
+    async def intercept_service(  # type: ignore[override]
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler:
+    ) -> Handler:
         """Hold the call as long as the node is slow or frozen; then hand it on, or fail it."""
         self.calls.append(handler_call_details.method)
         while self._faults.frozen:  # noqa: ASYNC110 - set from any thread, so an Event cannot be
@@ -63,20 +65,16 @@ class FaultInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         return handler
 
 
-def _failing(
-    handler: grpc.RpcMethodHandler, code: grpc.StatusCode, details: str
-) -> grpc.RpcMethodHandler:
+def _failing(handler: Handler, code: grpc.StatusCode, details: str) -> Handler:
     async def fail(_: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         await context.abort(code, details)
 
     make = getattr(grpc, f"{_arity(handler)}_rpc_method_handler")
-    made: grpc.RpcMethodHandler = make(
-        fail, handler.request_deserializer, handler.response_serializer
-    )
+    made: Handler = make(fail, handler.request_deserializer, handler.response_serializer)
     return made
 
 
-def _breaking(handler: grpc.RpcMethodHandler, after: int) -> grpc.RpcMethodHandler:
+def _breaking(handler: Handler, after: int) -> Handler:
     arity = _arity(handler)
     inner = getattr(handler, arity)
     broken = (grpc.StatusCode.UNAVAILABLE, f"Socket closed (a fault set after {after} messages)")
@@ -103,13 +101,13 @@ def _breaking(handler: grpc.RpcMethodHandler, after: int) -> grpc.RpcMethodHandl
 
     # A servicer written for threads keeps running in them.
     chosen = stream if inspect.isasyncgenfunction(inner) else stream_in_thread
-    made: grpc.RpcMethodHandler = getattr(grpc, f"{arity}_rpc_method_handler")(
+    made: Handler = getattr(grpc, f"{arity}_rpc_method_handler")(
         chosen, handler.request_deserializer, handler.response_serializer
     )
     return made
 
 
-def _arity(handler: grpc.RpcMethodHandler) -> str:
+def _arity(handler: Handler) -> str:
     came = "stream" if handler.request_streaming else "unary"
     went = "stream" if handler.response_streaming else "unary"
     return f"{came}_{went}"

@@ -29,7 +29,9 @@ T = TypeVar("T")
 class _Echo(grpc.GenericRpcHandler):
     """Answers every method of every service, whatever its arity, with what it was sent."""
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[Any, Any]:
         """Return a handler that echoes; one for streams serves single messages as well."""
         del handler_call_details
 
@@ -38,7 +40,7 @@ class _Echo(grpc.GenericRpcHandler):
             async for request in requests:
                 yield request
 
-        made: grpc.RpcMethodHandler = grpc.stream_stream_rpc_method_handler(echo)
+        made: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(echo)
         return made
 
 
