@@ -20,8 +20,8 @@ import grpc.aio
 
 METHOD = "/plain.Plain/Serve"
 DEADLINE_S = 20.0
-Result = tuple[float, float, bool]
-"""Seconds from the start to the intended arrival, latency in seconds, whether it succeeded."""
+Result = tuple[float, float, str]
+"""Seconds from the start to the intended arrival, latency in seconds, error ("" for none)."""
 
 
 @dataclass(slots=True)
@@ -75,12 +75,14 @@ async def _call_all(open_: Open, number: int, plan: list[float], start_at: float
     results: list[Result] = []
 
     async def one(at: float) -> None:
-        ok = True
+        wrong = ""
         try:
             await call()
-        except grpc.aio.AioRpcError:
-            ok = False
-        results.append((at, time.monotonic() - start_at - at, ok))
+        except grpc.aio.AioRpcError as error:
+            wrong = f"{error.code().name}: {error.details()}"
+        except Exception as error:
+            wrong = repr(error)
+        results.append((at, time.monotonic() - start_at - at, wrong))
 
     running = set()
     for at in plan:

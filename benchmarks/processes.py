@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+import machine
 
 HERE = Path(__file__).resolve().parent
 START_LIMIT_S = 60.0
@@ -55,11 +58,16 @@ class Processes:
         """Start a Python program."""
         return self.start(sys.executable, *command, quiet=quiet, talk=talk)
 
-    def servers(self, means_ms: list[float], slots: int) -> list[int]:
+    def cpu_seconds(self, after: int = 0) -> float:
+        """Return the CPU time used by all that was started after the first so many."""
+        running = [one for one in self._running[after:] if one.poll() is None]
+        return sum(machine.cpu_seconds(one.pid) for one in running)
+
+    def servers(self, means_ms: list[float], slots: int, seed: int = 0) -> list[int]:
         """Start plain servers; return their ports."""
         made = [
-            self.python(HERE / "plain_server.py", mean, slots, seed)
-            for seed, mean in enumerate(means_ms)
+            self.python(HERE / "plain_server.py", mean, slots, 1000 * seed + number)
+            for number, mean in enumerate(means_ms)
         ]
         return [int(one.stdout.readline()) for one in made if one.stdout is not None]
 
@@ -103,9 +111,19 @@ def nodes(controller: str) -> list[dict[str, object]]:
 
 def free_port() -> int:
     """Return a port that was free a moment ago."""
-    import socket
-
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port: int = one.getsockname()[1]
         return port
+
+
+def wait_for_port(port: int) -> None:
+    """Wait until something listens on a port of this machine."""
+    give_up = time.monotonic() + START_LIMIT_S
+    while True:
+        with socket.socket() as one:
+            if one.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        if time.monotonic() > give_up:
+            raise TimeoutError(f"nothing listens on port {port}")
+        time.sleep(0.05)

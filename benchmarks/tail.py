@@ -2,7 +2,9 @@
 
 The fleet: 8 plain servers of 4 slots, exponential service times, 5 of mean 40 ms, 2 of 80 ms, 1 of
 160 ms: 625 calls/s. Every contender gets the same arrivals and a fleet of its own, one after
-another; a round is all of them once, and ratios are of figures pooled over the rounds.
+another; a round is all of them once, in another order each time, and ratios are of figures pooled
+over the rounds. Failed calls count with the time that they took. CPU is of the whole machine, and
+of what the contender itself runs beside clients and servers, in parts of one core.
 """
 
 from __future__ import annotations
@@ -11,17 +13,18 @@ import argparse
 import json
 import statistics
 import sys
-import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import grpc.aio
 import psutil
 from callers import Open, Perfect, Result, open_channel, open_perfect, run
 from envoy import binary, config
-from machine import describe
-from processes import Processes, free_port
+from machine import describe, saturation, verdict
+from processes import Processes, free_port, wait_for_port
 
 MEANS_MS: list[float] = [40, 40, 40, 40, 40, 80, 80, 160]
 SLOTS = 4
@@ -38,16 +41,15 @@ def round_robin(_: Processes, ports: list[int], clients: int) -> Open:
 
 def envoy(processes: Processes, ports: list[int], clients: int) -> Open:
     """Call through one Envoy a client."""
-    program, folder = binary(), Path(tempfile.mkdtemp())
+    program = binary()
     listen = [free_port() for _ in range(clients)]
-    for number, port in enumerate(listen):
-        path = folder / f"{number}.json"
-        path.write_text(config(port, ports))
+    for port in listen:
         processes.start(
-            program, "-c", path, "--concurrency", 1, "--base-id", number + 1, "-l", "error",
+            program, "--config-yaml", config(port, ports), "--concurrency", 1, "-l", "error",
             "--use-dynamic-base-id",
         )  # fmt: skip
-    time.sleep(2 + clients * 0.1)
+    for port in listen:
+        wait_for_port(port)
     return open_channel(lambda number: grpc.aio.insecure_channel(f"127.0.0.1:{listen[number]}"))
 
 
@@ -82,51 +84,98 @@ CONTENDERS: dict[str, Callable[[Processes, list[int], int], Open]] = {
     "meshlb": meshlb(None),
     "meshlb --slots": meshlb(SLOTS),
 }
+HEAD = (
+    f"{'contender':16} {'p50 ms':>8} {'p99 ms':>8} {'of rounds':>15} {'mean ms':>8} {'failed':>7}"
+    f" {'p99/ideal':>10} {'mean/ideal':>11} {'p99/envoy':>10} {'CPU':>5} {'own CPU':>8}"
+)
+REACH = {16: (1.25, 1.3, 0.30), 64: (1.4, None, None)}
+"""By clients: p99 to the ideal's, mean to the ideal's, p99 to Envoy's, at most."""
 
 
-def figures(results: list[Result]) -> dict[str, float]:
-    """Return p50, p99 and mean in ms, and how many failed."""
+def figures(results: list[Result]) -> dict[str, Any]:
+    """Return p50, p99 and mean in ms, how many failed, and of what most."""
     latencies = sorted(latency * 1000 for _, latency, _ in results)
+    errors = Counter(error for _, _, error in results if error)
     return {
         "calls": len(latencies),
-        "failed": sum(1 for _, _, ok in results if not ok),
+        "failed": errors.total(),
+        "most_failed_of": errors.most_common(1)[0][0] if errors else "",
         "p50_ms": latencies[len(latencies) // 2],
         "p99_ms": latencies[int(len(latencies) * 0.99)],
         "mean_ms": statistics.fmean(latencies),
     }
 
 
-def measure(
-    name: str, clients: int, rate: float, warm_up: float, seconds: float, seed: int
-) -> tuple[list[Result], float]:
-    """Run one contender on a fleet of its own; return its results and the machine's CPU use."""
+def measure(name: str, clients: int, rate: float, seed: int, args: argparse.Namespace) -> Any:
+    """Run one contender on a fleet of its own; return its results and what CPU was used."""
     with Processes() as processes:
-        ports = processes.servers(MEANS_MS, SLOTS)
+        ports = processes.servers(MEANS_MS, SLOTS, seed)
         open_ = CONTENDERS[name](processes, ports, clients)
         psutil.cpu_percent()
-        results = run(open_, clients, rate, warm_up + seconds, seed)
-        return [one for one in results if one[0] >= warm_up], psutil.cpu_percent() / 100
+        used, began = processes.cpu_seconds(len(ports)), time.monotonic()
+        results = run(open_, clients, rate, args.warm_up + args.seconds, seed)
+        own = (processes.cpu_seconds(len(ports)) - used) / (time.monotonic() - began)
+        counted = [one for one in results if one[0] >= args.warm_up]
+        return counted, psutil.cpu_percent() / 100, own
 
 
-def table(clients: int, rate: float, found: dict[str, dict[str, float]]) -> str:
+def compare(clients: int, rate: float, names: list[str], args: argparse.Namespace) -> Any:
+    """Run all contenders in one setting, in rounds; return the figures of each."""
+    pooled: dict[str, list[Result]] = {name: [] for name in names}
+    rounds: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    for number in range(args.rounds):
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            results, cpu, own = measure(name, clients, rate, args.seed + number, args)
+            pooled[name] += results
+            rounds[name].append({"cpu": cpu, "own_cpu": own, **figures(results)})
+            p99 = rounds[name][-1]["p99_ms"]
+            print(f"  round {number + 1}: {name} p99 {p99:.0f} ms", file=sys.stderr)
+    return {
+        name: figures(pooled[name])
+        | {
+            "cpu": statistics.fmean(one["cpu"] for one in rounds[name]),
+            "own_cpu": statistics.fmean(one["own_cpu"] for one in rounds[name]),
+            "rounds": rounds[name],
+        }
+        for name in names
+    }
+
+
+def ratios(found: dict[str, Any], name: str) -> tuple[float | None, float | None, float | None]:
+    """Return p99 to the ideal's, mean to the ideal's, p99 to Envoy's; None where that is not."""
+    one, best, proxy = found[name], found.get("ideal"), found.get("envoy")
+    return (
+        one["p99_ms"] / best["p99_ms"] if best else None,
+        one["mean_ms"] / best["mean_ms"] if best else None,
+        one["p99_ms"] / proxy["p99_ms"] if proxy else None,
+    )
+
+
+def table(clients: int, rate: float, found: dict[str, Any]) -> str:
     """Return one setting's figures as text."""
-    head = f"{clients} clients, {rate:g} calls/s of {CAPACITY:g}"
     lines = [
-        head,
-        (
-            f"{'contender':16} {'p50 ms':>8} {'p99 ms':>8} {'mean ms':>8} {'failed':>7} {'CPU':>5}"
-            f" {'p99/ideal':>10} {'mean/ideal':>11} {'p99/envoy':>10}"
-        ),
+        f"{clients} clients, {rate:g} calls/s of {CAPACITY:g}",
+        HEAD,
     ]
-    ideal_, envoy_ = found.get("ideal"), found.get("envoy")
     for name, one in found.items():
-        to_ideal = f"{one['p99_ms'] / ideal_['p99_ms']:10.2f}" if ideal_ else " " * 10
-        mean = f"{one['mean_ms'] / ideal_['mean_ms']:11.2f}" if ideal_ else " " * 11
-        to_envoy = f"{one['p99_ms'] / envoy_['p99_ms']:10.2f}" if envoy_ else " " * 10
+        of_rounds = [part["p99_ms"] for part in one["rounds"]]
+        parts = [
+            f"{ratio:{width}.2f}" if ratio is not None else " " * width
+            for ratio, width in zip(ratios(found, name), (10, 11, 10), strict=True)
+        ]
         lines.append(
-            f"{name:16} {one['p50_ms']:8.1f} {one['p99_ms']:8.1f} {one['mean_ms']:8.1f}"
-            f" {one['failed']:7.0f} {one['cpu']:5.0%} {to_ideal} {mean} {to_envoy}"
+            f"{name:16} {one['p50_ms']:8.1f} {one['p99_ms']:8.1f}"
+            f" {min(of_rounds):6.0f} .. {max(of_rounds):5.0f} {one['mean_ms']:8.1f}"
+            f" {one['failed']:7} {' '.join(parts)} {one['cpu']:5.0%} {one['own_cpu']:8.0%}"
+            f"  {saturation(one['cpu'])} {one['most_failed_of']}".rstrip()
         )
+    names = ("p99 to the ideal's", "mean to the ideal's", "p99 to Envoy's")
+    for name in found:
+        if name.startswith("meshlb") and clients in REACH:
+            for what, ratio, reach in zip(names, ratios(found, name), REACH[clients], strict=True):
+                if ratio is not None and reach is not None:
+                    lines.append(verdict(f"{name}, {what}", ratio, reach))
     return "\n".join(lines)
 
 
@@ -136,35 +185,26 @@ def main() -> int:
     parser.add_argument("--rates", type=float, nargs="+", default=[330, 440])
     parser.add_argument("--seconds", type=float, default=20, help="counted, a run")
     parser.add_argument("--warm-up", type=float, default=10, help="not counted, alike for all")
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--contenders", nargs="+", default=list(CONTENDERS))
-    parser.add_argument("--picker", help="measure this picker of meshlb's as well")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
+    parser.add_argument("--pickers", nargs="+", default=[], help="others of meshlb's, as well")
     parser.add_argument("--envoy-up-to", type=int, default=16, help="clients; one Envoy each")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--quick", action="store_true", help="a look; says little")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    if args.picker:
-        CONTENDERS[args.picker] = meshlb(None, args.picker)
-        args.contenders.append(args.picker)
+    if args.quick:
+        args.clients, args.rates, args.rounds = [3], [100], 1
+        args.seconds, args.warm_up = 2.0, 1.0
+    for picker in args.pickers:
+        CONTENDERS[picker] = meshlb(None, picker)
+        args.contenders.append(picker)
     print(describe(), flush=True)
     report = []
     for clients in args.clients:
         names = [n for n in args.contenders if n != "envoy" or clients <= args.envoy_up_to]
         for rate in args.rates:
-            pooled: dict[str, list[Result]] = {name: [] for name in names}
-            cpu: dict[str, list[float]] = {name: [] for name in names}
-            for number in range(args.rounds):
-                for name in names:
-                    results, used = measure(
-                        name, clients, rate, args.warm_up, args.seconds, args.seed + number
-                    )
-                    pooled[name] += results
-                    cpu[name].append(used)
-                    p99 = figures(results)["p99_ms"]
-                    print(f"  round {number + 1}: {name} p99 {p99:.0f} ms", file=sys.stderr)
-            found = {
-                name: figures(pooled[name]) | {"cpu": statistics.fmean(cpu[name])} for name in names
-            }
+            found = compare(clients, rate, names, args)
             print("\n" + table(clients, rate, found), flush=True)
             report.append({"clients": clients, "rate": rate, "contenders": found})
     if args.json:
