@@ -1,22 +1,29 @@
-"""What the caller of an asyncio call holds: one class an arity, each a drop-in for grpc.aio's."""
+"""What the caller of an asyncio call holds: one class an arity, each a drop-in for grpc.aio's.
+
+Dropping one whose call still runs cancels the call.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Generator
-from typing import Any
+from collections.abc import Callable, Generator
+from typing import Any, Self
 
 import grpc
 import grpc.aio
 
-from meshlb.client.aio_course import AioCourse, _now
+from meshlb.client.aio_course import CANCELLED_HERE, AioCourse, _now
+from meshlb.client.aio_replay import AioReplay
+from meshlb.client.aio_waiting import raised
 
 EOF = grpc.aio.EOF
-_CANCELLED_TEXT = "Locally cancelled by application!"
+FINISHED = "RPC already finished."
+HALF_CLOSED = 'RPC is half closed after calling "done_writing".'
+NOT_WRITTEN = "The requests come from an iterator: do not write them too."
 
 
 class _Held:
-    """All that the four have in common. Dropping one that runs cancels its call."""
+    """All that the four have in common."""
 
     __slots__ = ("__weakref__", "_course")
 
@@ -24,13 +31,20 @@ class _Held:
         self._course = course
 
     def __del__(self) -> None:
-        course = getattr(self, "_course", None)
-        if course is not None and not course.ended and not course.loop.is_closed():
-            course.loop.call_soon_threadsafe(course.cancel)
+        course = self._course
+        if not course.ended:
+            try:
+                course.method.loop.call_soon_threadsafe(course.cancel)
+            except RuntimeError:  # the loop has ended
+                course.abandon()
 
     def cancelled(self) -> bool:
-        """Return whether the caller cancelled it before it ended."""
-        return self._course.cancelled
+        """Return whether it ended as cancelled, by the caller or by the node's status."""
+        course = self._course
+        inner = course.inner
+        return course.cancelled or (
+            course.ended and course.failure is None and inner is not None and inner.cancelled()
+        )
 
     def done(self) -> bool:
         """Return whether it has ended."""
@@ -46,18 +60,25 @@ class _Held:
         return None if deadline is None else max(0.0, deadline - _now())
 
     def add_done_callback(self, callback: Callable[[Any], None]) -> None:
-        """Call ``callback(self)`` at the end, or now."""
-        if self._course.ended:
-            callback(self)
-        else:
-            self._course.callbacks.append(lambda: callback(self))
+        """Call ``callback(self)`` at the end, or now; keeps the call alive, as grpc.aio does."""
+        self._course.when_ended(lambda: callback(self))
+
+    def when_ended(self, callback: Callable[[], None]) -> None:
+        """Call back at the end, or now; does not keep the call alive."""
+        self._course.when_ended(callback)
 
     async def initial_metadata(self) -> Any:
         """Wait for the node's initial metadata."""
+        course = self._course
         while True:
-            inner = await self._course.current()
+            try:
+                inner = await course.current()
+            except (grpc.aio.AioRpcError, asyncio.CancelledError):
+                if not course.ended:
+                    raise  # the one who asks was cancelled, not the call
+                return grpc.aio.Metadata()
             found = await inner.initial_metadata()
-            if self._course.inner is inner or self._course.ended:
+            if course.inner is inner or course.ended:
                 return found
 
     async def trailing_metadata(self) -> Any:
@@ -65,108 +86,120 @@ class _Held:
         last = await self._course.settled()
         return grpc.aio.Metadata() if last is None else await last.trailing_metadata()
 
-    async def code(self) -> grpc.StatusCode:
+    async def code(self) -> Any:
         """Wait for the end; return its status."""
-        last = await self._course.settled()
-        if last is not None:
-            code: grpc.StatusCode = await last.code()
-            return code
-        error = self._course.error
-        return grpc.StatusCode.CANCELLED if error is None else error.code()
+        last, course = await self._course.settled(), self._course
+        if course.failure is not None:
+            return course.failure.code()
+        if course.complete:
+            return grpc.StatusCode.OK
+        return grpc.StatusCode.CANCELLED if last is None else await last.code()
 
     async def details(self) -> Any:
         """Wait for the end; return its text."""
-        last = await self._course.settled()
-        if last is not None:
-            return await last.details()
-        error = self._course.error
-        return _CANCELLED_TEXT if error is None else error.details()
+        last, course = await self._course.settled(), self._course
+        if course.failure is not None:
+            return course.failure.details()
+        if course.complete:
+            return ""
+        return CANCELLED_HERE if last is None else await last.details()
 
-    async def debug_error_string(self) -> str | None:
+    async def debug_error_string(self) -> Any:
         """Wait for the end; return gRPC's own words on it."""
         last = await self._course.settled()
-        if last is None:
-            told: str | None = await self.details()
-            return told
-        text: str | None = await last.debug_error_string()
-        return text
+        if last is None or self._course.complete:
+            return await self.details()
+        return await last.debug_error_string()
 
     async def wait_for_connection(self) -> None:
         """Wait until the call is on a connection; raise what it ended with if it ended before."""
         while True:
-            inner = await self._course.current()
+            inner = await self._attempt()
             try:
                 await inner.wait_for_connection()
-            except grpc.aio.AioRpcError:
-                if self._course.attempt_done(inner):
-                    continue
-                raise
-            return
+            except BaseException as error:
+                if not self._goes_on(inner, error):
+                    raise
+            else:
+                return
+
+    async def _attempt(self) -> Any:
+        """Wait until an attempt runs; who is cancelled here cancels the call, as in grpc.aio."""
+        try:
+            return await self._course.current()
+        except asyncio.CancelledError:
+            self._course.cancel()
+            raise
+
+    def _goes_on(self, inner: Any, error: BaseException) -> bool:
+        """Return whether the call goes on after an attempt raised; False: ``error`` is its end.
+
+        Raises what it ended with if that is something else.
+        """
+        course = self._course
+        if isinstance(error, grpc.aio.AioRpcError):
+            if course.attempt_done(inner):
+                return True
+            if course.failure is not None:
+                raise raised(course.failure) from error
+        elif isinstance(error, asyncio.CancelledError):
+            course.cancel()
+        elif isinstance(error, Exception):
+            course.broke(error)
+        return False
 
     def __repr__(self) -> str:
         course = self._course
         state = "ended" if course.ended else "running"
-        return f"<meshlb: {state} call of {course.method.name}, {course.inner or course.error}>"
+        return f"<meshlb: {state} call of {course.method.name}, {course.failure or course.inner}>"
 
 
 class _OneResponse(_Held):
     __slots__ = ()
 
     def __await__(self) -> Generator[Any, None, Any]:
-        return self._response().__await__()
-
-    async def _response(self) -> Any:
         course = self._course
         while True:
             inner = course.inner
-            if inner is None or course.error is not None:
-                inner = await course.current()
+            if inner is None or course.failure is not None:
+                inner = yield from self._attempt().__await__()
             try:
-                return await inner
-            except asyncio.CancelledError:
-                # Whoever awaits us was cancelled, and the call with it, as grpc.aio does.
-                if not course.cancelled:
-                    course.cancel()
-                raise
-            except grpc.aio.AioRpcError:
-                if course.attempt_done(inner):
-                    continue
-                raise
+                return (yield from inner.__await__())
+            except BaseException as error:
+                if not self._goes_on(inner, error):
+                    raise
 
 
 class _ManyResponses(_Held):
-    __slots__ = ("_iterator",)
+    __slots__ = ()
 
-    def __init__(self, course: AioCourse) -> None:
-        super().__init__(course)
-        self._iterator: AsyncIterator[Any] | None = None
+    # An iterator of its own would hold this and be held by it, so that none is seen to be dropped.
+    def __aiter__(self) -> Self:
+        return self
 
-    def __aiter__(self) -> AsyncIterator[Any]:
-        if self._iterator is None:
-            self._iterator = self._messages()
-        return self._iterator
-
-    async def _messages(self) -> AsyncIterator[Any]:
-        while (message := await self.read()) is not EOF:
-            yield message
+    async def __anext__(self) -> Any:
+        message = await self.read()
+        if message is EOF:
+            raise StopAsyncIteration
+        return message
 
     async def read(self) -> Any:
         """Return the next message, or grpc.aio.EOF after the last; raise what it ended with."""
         course = self._course
         while True:
             inner = course.inner
-            if inner is None or course.error is not None:
-                inner = await course.current()
+            if inner is None or course.failure is not None:
+                inner = await self._attempt()
             try:
                 message = await inner.read()
-            except asyncio.CancelledError:
-                if not course.cancelled:
-                    course.cancel()
-                raise
-            except grpc.aio.AioRpcError:
-                if course.attempt_done(inner):
+            except BaseException as error:
+                if self._goes_on(inner, error):
                     continue
+                if course.complete:
+                    return EOF
                 raise
+            if course.inner is not inner:
+                continue  # it broke meanwhile: the next attempt says this again
             if message is not EOF:
                 course.took(message)
             return message
@@ -176,22 +209,43 @@ class _ManyRequests(_Held):
     __slots__ = ()
 
     async def write(self, request: Any) -> None:
-        """Send one request, and wait until gRPC has taken it."""
-        replay = self._course.replay
-        if replay is None or not replay.written_by_hand:
-            raise grpc.aio.UsageError("The request stream is given by an iterator: do not write.")
-        if self._course.ended:
-            raise asyncio.InvalidStateError("RPC already finished.")
+        """Send one request, and wait until gRPC has taken it; raise what the call ended with."""
+        course, replay = self._course, written(self._course.replay)
+        if course.ended:
+            raise asyncio.InvalidStateError(FINISHED)
         if replay.done:
-            raise asyncio.InvalidStateError('RPC is half closed after calling "done_writing".')
-        await replay.write(request)
+            raise asyncio.InvalidStateError(HALF_CLOSED)
+        try:
+            taken = await replay.write(request)
+        except asyncio.CancelledError:
+            course.cancel()
+            raise
+        if not taken:
+            if course.cancelled:
+                raise asyncio.CancelledError
+            if await self.code() is not grpc.StatusCode.OK:
+                raise await self._error()
+            raise asyncio.InvalidStateError(FINISHED)
 
     async def done_writing(self) -> None:
         """Say that there are no more requests; twice does no harm."""
-        replay = self._course.replay
-        if replay is None or not replay.written_by_hand:
-            raise grpc.aio.UsageError("The request stream is given by an iterator: do not write.")
-        replay.done_writing()
+        written(self._course.replay).done_writing()
+
+    async def _error(self) -> grpc.aio.AioRpcError:
+        return grpc.aio.AioRpcError(
+            await self.code(),
+            await self.initial_metadata(),
+            await self.trailing_metadata(),
+            await self.details(),
+            await self.debug_error_string(),
+        )
+
+
+def written(replay: AioReplay | None) -> AioReplay:
+    """Return the requests of a call if its caller may write them; UsageError if not."""
+    if replay is None or not replay.written_by_hand:
+        raise grpc.aio.UsageError(NOT_WRITTEN)
+    return replay
 
 
 class UnaryUnaryCall(_OneResponse, grpc.aio.UnaryUnaryCall):  # type: ignore[type-arg]

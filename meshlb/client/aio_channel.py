@@ -1,42 +1,32 @@
 """``meshlb.aio.insecure_channel`` and ``secure_channel``: drop-ins for grpc.aio's.
 
 A channel belongs to the loop of its first call, so one made outside of any loop works in
-``asyncio.run``.
+``asyncio.run``; once that loop has ended, or in a forked child, the next call binds it anew.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import weakref
 from collections.abc import Sequence
 from typing import Any, Self
 
 import grpc
 import grpc.aio
 
-from meshlb.client import aio_interceptors, aio_link, sharing
-from meshlb.client.aio_calls import (
-    StreamStreamCall,
-    StreamUnaryCall,
-    UnaryStreamCall,
-    UnaryUnaryCall,
-)
-from meshlb.client.aio_course import AioCourse
-from meshlb.client.aio_replay import AioReplay
+from meshlb.client import aio_interceptors, aio_link, aio_multi, sharing
+from meshlb.client.aio_course import AioCourse, AioMethod
+from meshlb.client.aio_waiting import AioWaitingRoom
 from meshlb.client.channel import connectivity
-from meshlb.client.method import Method
 from meshlb.client.options import Options
 from meshlb.client.options import parse as parse_options
 from meshlb.client.routes import View
 from meshlb.client.target import parse as parse_target
+from meshlb.errors import InvalidInputError
 
 Connectivity = grpc.ChannelConnectivity
-_CALLS = {
-    "unary_unary": UnaryUnaryCall,
-    "unary_stream": UnaryStreamCall,
-    "stream_unary": StreamUnaryCall,
-    "stream_stream": StreamStreamCall,
-}
 
 
 def insecure_channel(
@@ -64,7 +54,43 @@ def secure_channel(
 
     The option ``meshlb.controller_credentials`` gives controllers their own; None is plain text.
     """
+    if not isinstance(credentials, grpc.ChannelCredentials):
+        raise InvalidInputError(
+            f"credentials = {type(credentials).__name__}: grpc.ChannelCredentials",
+            reason="INVALID_OPTION",
+        )
     return AioMeshChannel(target, credentials, parse_options(options), compression, interceptors)
+
+
+class _Bound:
+    """A channel in one event loop."""
+
+    def __init__(self, channel: AioMeshChannel) -> None:
+        self.loop = asyncio.get_running_loop()
+        options, credentials = channel.options, channel.credentials
+        self.group = sharing.join(
+            channel.target,
+            credentials,
+            options,
+            (self.loop, channel.compression),
+            aio_link.opener(credentials, options.node_options, channel.compression),
+        )
+        routes = self.group.routes
+        self.view = View(routes, options.picker, options.picker_params, options.zone)
+        self.waiting = AioWaitingRoom(routes)
+        self.calls: set[AioCourse] = set()
+        """Those that run."""
+        self._pid = os.getpid()
+
+    def gone(self) -> bool:
+        """Return whether its loop can never run again: ended, or of the process forked from."""
+        return self.loop.is_closed() or self._pid != os.getpid()
+
+    def release(self) -> None:
+        """Let go of what is shared; calls that an ended loop left are counted out."""
+        for call in list(self.calls):
+            call.abandon()
+        self.group.release()
 
 
 class AioMeshChannel(grpc.aio.Channel):
@@ -78,48 +104,41 @@ class AioMeshChannel(grpc.aio.Channel):
         compression: grpc.Compression | None,
         interceptors: Sequence[grpc.aio.ClientInterceptor] | None,
     ) -> None:
-        self._target = parse_target(target)
-        self._credentials = credentials
-        self._options = options
-        self._compression = compression
-        self._interceptors = aio_interceptors.by_arity(interceptors)
-        self._closed = False
-        self._group: sharing.Group | None = None
-        self._bound: View | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._calls: set[Any] = set()
-        """Courses of the calls that run."""
+        self.closed = False
+        self._here: _Bound | None = None
+        self.target = parse_target(target)
+        self.credentials = credentials
+        self.options = options
+        self.compression = compression
+        self.interceptors = aio_interceptors.by_arity(interceptors)
+        self.intercepted: weakref.WeakSet[Any] = weakref.WeakSet()
+        """Calls that go through interceptors."""
 
-    def view(self) -> View:
-        """Return the view of this channel's loop; bound at the first call."""
-        if self._bound is None:
-            if self._closed:
-                raise grpc.aio.UsageError("Channel is closed.")
-            loop = self._loop = asyncio.get_running_loop()
-            self._group = sharing.join(
-                self._target,
-                self._credentials,
-                self._options,
-                (loop, self._compression),
-                aio_link.opener(self._credentials, self._options.node_options, self._compression),
-            )
-            options = self._options
-            self._bound = View(
-                self._group.routes, options.picker, options.picker_params, options.zone
-            )
-        return self._bound
+    def bound(self) -> _Bound:
+        """Return this channel in the loop that runs, which must be the one of its first call."""
+        here = self._here
+        if self.closed:
+            raise grpc.aio.UsageError("Channel is closed.")
+        if here is not None and here.loop is not asyncio.get_running_loop():
+            if not here.gone():
+                raise grpc.aio.UsageError(
+                    "Channel belongs to another event loop that still runs: one channel a loop."
+                )
+            here.release()
+            here = None
+        if here is None:
+            here = self._here = _Bound(self)
+        return here
 
-    def _multi(self, arity: str, name: str, serializer: Any, deserializer: Any) -> _Multi:
-        kind = _Intercepted if self._interceptors[arity] else _Multi
-        return kind(self, arity, name, serializer, deserializer)
-
-    def bind(self, arity: str, name: str, serializer: Any, deserializer: Any) -> Method:
-        """Return a method bound to this channel's loop."""
-        view = self.view()
-        assert self._group is not None
-        return Method(
-            view, self._group, self._options, arity, name, serializer, deserializer, self._calls
+    def bind(self, arity: str, name: str, serializer: Any, deserializer: Any) -> AioMethod:
+        """Return a method in the loop that runs."""
+        here = self.bound()
+        made = AioMethod(
+            here.view, here.group, self.options, arity, name, serializer, deserializer, here.calls
         )
+        made.loop, made.waiting = here.loop, here.waiting
+        made.owner = self
+        return made
 
     def unary_unary(
         self,
@@ -129,7 +148,9 @@ class AioMeshChannel(grpc.aio.Channel):
         _registered_method: bool | None = False,
     ) -> Any:
         """Return a multi-callable, as ``grpc.aio.Channel`` does."""
-        return self._multi("unary_unary", method, request_serializer, response_deserializer)
+        return aio_multi.UnaryUnary(
+            self, "unary_unary", method, request_serializer, response_deserializer
+        )
 
     def unary_stream(
         self,
@@ -139,7 +160,9 @@ class AioMeshChannel(grpc.aio.Channel):
         _registered_method: bool | None = False,
     ) -> Any:
         """Return a multi-callable, as ``grpc.aio.Channel`` does."""
-        return self._multi("unary_stream", method, request_serializer, response_deserializer)
+        return aio_multi.UnaryStream(
+            self, "unary_stream", method, request_serializer, response_deserializer
+        )
 
     def stream_unary(
         self,
@@ -149,7 +172,9 @@ class AioMeshChannel(grpc.aio.Channel):
         _registered_method: bool | None = False,
     ) -> Any:
         """Return a multi-callable, as ``grpc.aio.Channel`` does."""
-        return self._multi("stream_unary", method, request_serializer, response_deserializer)
+        return aio_multi.StreamUnary(
+            self, "stream_unary", method, request_serializer, response_deserializer
+        )
 
     def stream_stream(
         self,
@@ -159,75 +184,64 @@ class AioMeshChannel(grpc.aio.Channel):
         _registered_method: bool | None = False,
     ) -> Any:
         """Return a multi-callable, as ``grpc.aio.Channel`` does."""
-        return self._multi("stream_stream", method, request_serializer, response_deserializer)
+        return aio_multi.StreamStream(
+            self, "stream_stream", method, request_serializer, response_deserializer
+        )
 
     def get_state(self, try_to_connect: bool = False) -> Connectivity:
         """Return the connectivity of the mesh as a whole."""
-        if self._closed:
+        if self.closed:
             return Connectivity.SHUTDOWN
-        view = self.view()
-        assert self._group is not None
-        if try_to_connect:
-            self._group.open()
-            view.refresh()
-        elif not self._group.opened:
+        if self._here is None and not try_to_connect:
             return Connectivity.IDLE
-        return connectivity(view.routes, self._closed)
+        here = self.bound()
+        if try_to_connect:
+            here.group.open()
+            here.view.refresh()
+        elif not here.group.opened:
+            return Connectivity.IDLE
+        return connectivity(here.view.routes, self.closed)
 
     async def wait_for_state_change(self, last_observed_state: Connectivity) -> None:
         """Return once the state is another than the given one."""
-        view = self.view()
-        changed = asyncio.Event()
-        loop = asyncio.get_running_loop()
-
-        def tell() -> None:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(changed.set)
-
-        stop = view.routes.listen(tell)
-        try:
-            while self.get_state(try_to_connect=self._opened()) is last_observed_state:
-                await changed.wait()
-                changed.clear()
-        finally:
-            stop()
-
-    def _opened(self) -> bool:
-        return self._group is not None and self._group.opened and not self._closed
+        while not self.closed:
+            room = self.bound().waiting
+            changed = room.enter()  # before the look, so that no change is missed
+            try:
+                # Nodes that came with a new table are connected to only if somebody looks.
+                opened = self.get_state() is not Connectivity.IDLE
+                if self.get_state(try_to_connect=opened) is not last_observed_state:
+                    return
+                await changed
+            finally:
+                room.leave(changed)
 
     async def channel_ready(self) -> None:
         """Return once a node can be called; connects if need be."""
-        state = self.get_state(try_to_connect=True)
-        while state is not Connectivity.READY:
+        while (state := self.get_state(try_to_connect=True)) is not Connectivity.READY:
             if state is Connectivity.SHUTDOWN:
                 raise grpc.aio.UsageError("Channel is closed.")
             await self.wait_for_state_change(state)
-            state = self.get_state(try_to_connect=True)
 
     async def close(self, grace: float | None = None) -> None:
         """Refuse new calls, give those that run ``grace`` seconds, cancel the rest."""
-        if self._closed:
+        here = self._here
+        if self.closed or here is None or here.gone():
+            self._drop()
             return
-        self._closed = True
-        if self._bound is None or self._group is None:
-            return
-        self._bound.close()
-        running = list(self._calls)
+        self.closed = True
+        here.view.close()
+        running = [*here.calls, *(call for call in self.intercepted if not call.done())]
         if grace and running:
-            ended = asyncio.Event()
-
-            def one_ended() -> None:
-                if all(call.ended for call in running):
-                    ended.set()
-
-            for call in running:
-                call.callbacks.append(one_ended)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(ended.wait(), grace)
-        for call in list(self._calls):
+            await _until_all_ended(running, grace)
+        for call in (*here.calls, *self.intercepted):
             call.cancel()
-        self._group.release()
-        await asyncio.sleep(0)
+        links = [node.link for node in list(here.view.routes.nodes.values())]
+        here.release()
+        await asyncio.sleep(0)  # links begin to close
+        for link in links:
+            if link is not None:
+                await link.closed()
 
     async def __aenter__(self) -> Self:
         return self
@@ -236,84 +250,29 @@ class AioMeshChannel(grpc.aio.Channel):
         await self.close(None)
 
     def __del__(self) -> None:
-        if not getattr(self, "_closed", True) and getattr(self, "_group", None) is not None:
-            self._closed = True
-            with contextlib.suppress(Exception):  # the interpreter may be ending
-                self._group.release()  # type: ignore[union-attr]
+        with contextlib.suppress(Exception):  # half made, or the interpreter ends
+            self._drop()
+
+    def _drop(self) -> None:
+        """Close without waiting for anything."""
+        if not self.closed:
+            self.closed = True
+            if self._here is not None:
+                self._here.release()
 
 
-class _Multi:
-    """A multi-callable: one method of one channel."""
+async def _until_all_ended(calls: Sequence[Any], limit_s: float) -> None:
+    """Wait until the calls have ended, or the time has passed."""
+    left = len(calls)
+    ended = asyncio.Event()
 
-    __slots__ = ("_arguments", "_arity", "_call", "_channel", "_method")
+    def one_ended() -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            ended.set()
 
-    def __init__(
-        self, channel: AioMeshChannel, arity: str, name: str, serializer: Any, deserializer: Any
-    ) -> None:
-        self._channel = channel
-        self._arity = arity
-        self._arguments = (name, serializer, deserializer)
-        self._method: Method | None = None
-        self._call: Any = _CALLS[arity]
-
-    def __call__(
-        self,
-        request: Any = None,
-        timeout: float | None = None,
-        metadata: Any = None,
-        credentials: grpc.CallCredentials | None = None,
-        wait_for_ready: bool | None = None,
-        compression: grpc.Compression | None = None,
-        request_iterator: Any = None,
-    ) -> Any:
-        """Begin a call, and return it; where requests stream, ``request`` is their iterator."""
-        if request is None:
-            request = request_iterator
-        args = (metadata, credentials, wait_for_ready, compression)
-        return self._begin(request, timeout, args)
-
-    def _begin(self, request: Any, timeout: float | None, args: tuple[Any, Any, Any, Any]) -> Any:
-        method = self._method
-        if method is None:
-            method = self._method = self._channel.bind(self._arity, *self._arguments)
-        replay = AioReplay(request) if self._arity.startswith("stream_") else None
-        return self._call(AioCourse(method, request, timeout, args, replay))
-
-
-class _Intercepted(_Multi):
-    """The same below the channel's interceptors."""
-
-    __slots__ = ()
-
-    def _begin(self, request: Any, timeout: float | None, args: tuple[Any, Any, Any, Any]) -> Any:
-        metadata, credentials, wait_for_ready, compression = args
-        channel = self._channel
-        channel.view()  # a closed channel, or no loop, is the caller's error now
-        interceptors = channel._interceptors[self._arity]
-        details = grpc.aio.ClientCallDetails(
-            self._arguments[0].encode(),  # type: ignore[arg-type] # bytes, as grpc.aio has it
-            timeout,
-            metadata if isinstance(metadata, grpc.aio.Metadata) or metadata is None
-            else grpc.aio.Metadata.from_tuple(tuple(metadata)),
-            credentials,
-            wait_for_ready,
-        )  # fmt: skip
-
-        def invoke(details: grpc.aio.ClientCallDetails, request: Any) -> Any:
-            name = details.method.decode() if isinstance(details.method, bytes) else details.method
-            below = self
-            if name != self._arguments[0]:
-                below = _Intercepted(channel, self._arity, name, *self._arguments[1:])
-            changed = (details.metadata, details.credentials, details.wait_for_ready, compression)
-            return _Multi._begin(below, request, details.timeout, changed)
-
-        streams = self._arity.startswith("stream_")
-        replay = AioReplay(request) if streams else None
-        return aio_interceptors.InterceptedCall(
-            lambda first: aio_interceptors.run_chain(
-                self._arity, interceptors, invoke, details, first
-            ),
-            request,
-            replay,
-            self._arity.endswith("_unary"),
-        )
+    for call in calls:
+        call.when_ended(one_ended)
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(ended.wait(), limit_s)

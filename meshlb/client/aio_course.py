@@ -2,7 +2,7 @@
 
 Attempts are begun synchronously and ended by gRPC's done callback, so a call that succeeds at once
 needs no task of ours. An attempt ends exactly once. gRPC's callbacks hold the course, never what
-the caller holds, so a dropped call is seen to be dropped.
+the caller holds, so a dropped call is seen to be dropped. Long because all of it moves one state.
 """
 
 from __future__ import annotations
@@ -16,60 +16,29 @@ import grpc
 import grpc.aio
 
 from meshlb.client.aio_replay import AioReplay
+from meshlb.client.aio_waiting import AioWaitingRoom, raised
 from meshlb.client.method import Method
-from meshlb.client.routes import Node, Outcome, Routes, View
+from meshlb.client.retry import Again
+from meshlb.client.routes import Node, Outcome
 from meshlb.client.tries import Tries
-from meshlb.client.waiting import refused, too_late
+from meshlb.client.waiting import NoNodeError, every_node_refuses, not_ready_in_time
 
 _now = time.perf_counter
-_OK = grpc.StatusCode.OK
+_OK, _SUCCEEDED = grpc.StatusCode.OK, Outcome.OK
+CANCELLED_HERE = "Locally cancelled by application!"
+"""gRPC's own words; a server's CANCELLED differs in nothing else."""
 
 
-def no_node_error(code: grpc.StatusCode, details: str) -> grpc.aio.AioRpcError:
-    """Return the error of a call that ended before it had a node."""
-    empty = grpc.aio.Metadata()
-    return grpc.aio.AioRpcError(code, empty, empty, details, details)
+class AioMethod(Method):
+    """A method whose calls belong to one event loop."""
+
+    __slots__ = ("loop", "waiting")
+
+    loop: asyncio.AbstractEventLoop
+    waiting: AioWaitingRoom
 
 
-async def wait_for_node(
-    view: View, deadline: float | None, wait_for_ready: bool | None
-) -> tuple[Node, float]:
-    """Wait until there is a node, and begin on it; AioRpcError if that cannot be."""
-    routes: Routes = view.routes
-    loop = asyncio.get_running_loop()
-    changed = asyncio.Event()
-
-    def wake() -> None:
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(changed.set)
-
-    stop = routes.listen(wake)
-    with routes.lock:
-        routes.waiting += 1
-    try:
-        while True:
-            changed.clear()
-            now = _now()
-            begun = view.begin(now)
-            if begun is not None:
-                return begun
-            error = refused(routes, wait_for_ready)
-            if error is None and deadline is not None and now >= deadline:
-                error = too_late(routes)
-            if error is not None:
-                raise no_node_error(error.code(), error.details())
-            left_s = None if deadline is None else deadline - now
-            try:
-                await asyncio.wait_for(changed.wait(), left_s)
-            except TimeoutError:
-                continue
-    finally:
-        stop()
-        with routes.lock:
-            routes.waiting -= 1
-
-
-def _ready(coroutine: Coroutine[Any, Any, Any]) -> Any:
+def now_of(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Return the result of a coroutine that has nothing left to wait for."""
     try:
         coroutine.send(None)
@@ -82,14 +51,28 @@ def _ready(coroutine: Coroutine[Any, Any, Any]) -> Any:
 class AioCourse:
     """State of one call; for one event loop."""
 
-    __slots__ = (
-        "_args", "_attempt", "_cancelled", "_delivered", "_received", "_request", "_task", "_tries",
-        "callbacks", "changed", "deadline", "ended", "error", "inner", "loop", "method", "replay",
-    )  # fmt: skip
+    # Most calls change none of these, so they are of the class.
+    inner: Any = None
+    """gRPC's call of the attempt that runs, or of the last one; None: none runs."""
+    ended = False
+    cancelled = False
+    """The caller cancelled it before it ended."""
+    complete = False
+    """It broke, but its resume hook said that nothing was missing: it reads as OK."""
+    failure: NoNodeError | None = None
+    """What it ended with, if that is not ``inner`` itself."""
+    _callbacks: tuple[Callable[[], None], ...] = ()
+    _changed: asyncio.Event | None = None
+    _delivered = False
+    _received: tuple[Any, ...] | list[Any] = ()
+    _task: asyncio.Task[None] | None = None
+    _tries: Tries | None = None
+    _attempt: tuple[Node, float] | None = None
+    """Node and time of begin, of the attempt that runs."""
 
     def __init__(
         self,
-        method: Method,
+        method: AioMethod,
         request: Any,
         timeout: float | None,
         args: tuple[Any, Any, Any, Any],
@@ -98,204 +81,239 @@ class AioCourse:
         """``args`` are metadata, credentials, wait_for_ready, compression."""
         self.method = method
         self.replay = replay
-        self.loop = asyncio.get_running_loop()
-        timeout = method.limit(timeout)
-        self.deadline = None if timeout is None else _now() + timeout
-        self.changed: asyncio.Event | None = None
-        self.inner: Any = None
-        self.ended = False
-        self.error: grpc.aio.AioRpcError | None = None
-        self.callbacks: list[Callable[[], None]] = []
         self._request = request
         self._args = args
-        self._attempt: tuple[Node, float, float] | None = None
-        self._tries: Tries | None = None
-        self._received: list[Any] | None = None
-        self._delivered = False
-        self._cancelled = False
-        self._task: asyncio.Task[None] | None = None
-        method.calls.add(self)
-        self.start()
-
-    def start(self) -> None:
-        """Begin an attempt now if there is a node, else once there is one."""
-        tries = self._tries
-        begun = self.method.view.begin(_now(), tries.tried if tries is not None else ())
-        if begun is not None:
-            self._begin(begun)
+        now = _now()
+        if method.timeout_s is not None:
+            timeout = method.limit(timeout)
+        self.deadline = None if timeout is None else now + timeout
+        begun = method.view.begin(now)
+        if begun is None:
+            method.open()
+            self._begin_later(0.0)
         else:
-            self.method.open()
-            self._task = self.loop.create_task(self._start_later(0.0))
+            self._begin(begun, now)
+        method.calls.add(self)
+        if self.ended:  # gRPC knew at once
+            method.calls.discard(self)
 
-    async def _start_later(self, delay_s: float) -> None:
-        try:
-            if delay_s > 0:
-                await asyncio.sleep(delay_s)
-            tries, begun = self._tries, None
-            if tries is not None:
-                begun = self.method.view.begin(_now(), tries.tried)
-            wait_for_ready = self._args[2]
-            self._begin(
-                begun or await wait_for_node(self.method.view, self.deadline, wait_for_ready)
-            )
-        except grpc.aio.AioRpcError as error:
-            self._end(error)
-        except ValueError as error:  # the channel was closed
-            self._end(no_node_error(grpc.StatusCode.CANCELLED, str(error)))
+    # --- attempts --------------------------------------------------------------------------
 
-    def _begin(self, begun: tuple[Node, float]) -> None:
-        node, found = begun
-        began_at = _now()
+    def _begin(self, node: Node, now: float) -> None:
+        method, replay, deadline = self.method, self.replay, self.deadline
         metadata, credentials, _, compression = self._args
-        left_s = None if self.deadline is None else self.deadline - began_at
-        request = self._request if self.replay is None else self.replay.reader()
-        raw = self.method.by_link.get(node.link) or self.method.on(node)
         try:
+            raw = method.by_link.get(node.link) or method.on(node)
             inner = raw(
-                request,
-                timeout=left_s,
+                self._request if replay is None else replay.reader(),
+                timeout=None if deadline is None else deadline - now,
                 metadata=metadata,
                 credentials=credentials,
-                wait_for_ready=False,
                 compression=compression,
             )
         except BaseException:
-            self.method.routes.end(node, found, 0.0, Outcome.CANCELLED, began_at)
+            method.routes.end(node, 0.0, Outcome.CANCELLED, now)
             raise
-        self._attempt = (node, found, began_at)
+        self._attempt = (node, now)
         self.inner = inner
         inner.add_done_callback(self.attempt_done)
-        if self.changed is not None:
+        if self._changed is not None:
             self._wake()
 
+    def _begin_later(self, delay_s: float) -> None:
+        self._task = self.method.loop.create_task(self._wait_and_begin(delay_s))
+
+    async def _wait_and_begin(self, delay_s: float) -> None:
+        method, tries = self.method, self._tries
+        tried = () if tries is None else tries.tried
+        waits = method.waits if self._args[2] is None else bool(self._args[2])
+        try:
+            if delay_s > 0:
+                await asyncio.sleep(delay_s)
+            begun = method.view.begin(_now(), tried) or await method.waiting.wait_for_node(
+                method.view, self.deadline, waits, tried
+            )
+            self._begin(begun, _now())
+        except NoNodeError as failure:
+            self._end(failure)
+        except Exception as error:  # nobody to raise it to
+            self._end(_ended_by(error))
+
     def attempt_done(self, inner: Any) -> bool:
-        """Take note that an attempt ended; return whether the call goes on with another."""
+        """Take note that an attempt ended; return whether the call goes on with another.
+
+        Called by gRPC when it knows, and by readers when they see it; the first one decides.
+        """
         if self.inner is not inner:
             return True
-        attempt, self._attempt = self._attempt, None
+        attempt = self._attempt
         if attempt is None:
             return not self.ended
-        node, found, began_at = attempt
+        self._attempt = None
+        code = now_of(inner.code())
         now = _now()
-        code = _ready(inner.code())
-        if code is _OK:
-            self.method.routes.end(node, found, now - began_at, Outcome.OK, now)
-            self._end(None)
-            return False
-        if self._cancelled or inner.cancelled():
-            self._cancelled = True
-            self.method.routes.end(node, found, now - began_at, Outcome.CANCELLED, now)
-            self._end(None)
-            return False
-        return self._after_failure(inner, (node, found, began_at), code, now)
+        if code is not _OK:
+            return self._after_failure(inner, attempt, code, now)
+        node, began_at = attempt
+        self.method.routes.end(node, now - began_at, _SUCCEEDED, now)
+        self._end()
+        return False
 
     def _after_failure(
-        self, inner: Any, attempt: tuple[Node, float, float], code: grpc.StatusCode, now: float
+        self, inner: Any, attempt: tuple[Node, float], code: grpc.StatusCode, now: float
     ) -> bool:
-        trailing = tuple(_ready(inner.trailing_metadata()) or ())
-        self._tries = self._tries or self.method.tries(self._args[2])
-        again = self._tries.failed(
+        details = now_of(inner.details())
+        here = code is grpc.StatusCode.CANCELLED and details == CANCELLED_HERE
+        if self.cancelled or here:
+            # By the caller, by closing the channel, or because its requests raised.
+            self.cancelled = True
+            node, began_at = attempt
+            self.method.routes.end(node, now - began_at, Outcome.CANCELLED, now)
+            self._end()
+            return False
+        tries = self._tries = self._tries or self.method.tries(self._args[2])
+        again = tries.failed(
             *attempt,
             now,
-            (code, _ready(inner.details()), trailing),
+            (code, details, tuple(now_of(inner.trailing_metadata()) or ())),
             delivered=self._delivered,
             resume=self._resume if self.method.resume is not None else None,
         )
         if self.replay is not None and not self.replay.replayable:
             again = None
         if again is None or (self.deadline is not None and now + again.delay_s >= self.deadline):
-            self._end(None)
+            self.complete = tries.complete
+            self._end(self._final(tries, again, details))
             return False
         self.inner = None
         if again.delay_s > 0:
-            self._task = self.loop.create_task(self._start_later(again.delay_s))
-        else:
-            try:
-                self.start()
-            except ValueError as error:  # the channel was closed
-                self._end(no_node_error(grpc.StatusCode.CANCELLED, str(error)))
+            self._begin_later(again.delay_s)
+            return True
+        try:
+            begun = self.method.view.begin(now, tries.tried)
+            if begun is None:
+                self._begin_later(0.0)
+            else:
+                self._begin(begun, now)
+        except Exception as error:  # nobody to raise it to
+            self._end(_ended_by(error))
         return True
 
+    def _final(self, tries: Tries, again: Again | None, details: str | None) -> NoNodeError | None:
+        """Return what the call ended with, if that is not gRPC's own call."""
+        if again is not None and again.waits:
+            return not_ready_in_time(self.method.routes, details)
+        if tries.refused:
+            return every_node_refuses(self.method.routes, details)
+        return None
+
     def _resume(self) -> bool:
+        """Let the caller's hook build the next request; whether it did."""
         hook = self.method.resume
         assert hook is not None
-        request = hook(self._request, tuple(self._received or ()))
+        request = hook(self._request, tuple(self._received))
         if request is None:
             return False
-        self._request, self._received = request, None
+        self._request, self._received = request, ()
         return True
 
     def took(self, message: Any) -> None:
         """Note that a message has reached the caller."""
         self._delivered = True
         if self.method.resume is not None:
-            self._received = self._received or []
-            self._received.append(message)
+            if not self._received:
+                self._received = []
+            self._received.append(message)  # type: ignore[union-attr]
         if self._tries is not None:
             self._tries.progressed()
         if self.replay is not None:
             self.replay.commit()
 
-    def _end(self, error: grpc.aio.AioRpcError | None) -> None:
+    # --- the end ---------------------------------------------------------------------------
+
+    def _end(self, failure: NoNodeError | None = None) -> None:
         if self.ended:
             return
         self.ended = True
-        self.error = error
+        self.failure = failure
         self.method.calls.discard(self)
         if self.replay is not None:
             self.replay.stop()
-        callbacks, self.callbacks = self.callbacks, []
-        if self.changed is not None:
+        if self._changed is not None:
             self._wake()
-        for callback in callbacks:
-            callback()
-
-    def _wake(self) -> None:
-        changed, self.changed = self.changed, None
-        if changed is not None:
-            changed.set()
-
-    async def _change(self) -> None:
-        self.changed = self.changed or asyncio.Event()
-        await self.changed.wait()
-
-    async def current(self) -> Any:
-        """Wait until an attempt runs; return gRPC's call of it, or raise how the call ended."""
-        while self.inner is None and not self.ended:
-            await self._change()
-        if self.error is not None:
-            raise self.error
-        if self.inner is None:
-            raise asyncio.CancelledError
-        return self.inner
-
-    async def settled(self) -> Any:
-        """Wait for the end; return gRPC's last call, None if ``error`` or a cancel came first."""
-        while not self.ended:
-            await self._change()
-        return None if self.error is not None else self.inner
+        if self._callbacks:
+            callbacks, self._callbacks = self._callbacks, ()
+            for callback in callbacks:
+                try:
+                    callback()
+                except Exception as error:
+                    self.method.loop.call_exception_handler(
+                        {"message": "a call's done callback failed", "exception": error}
+                    )
 
     def cancel(self) -> bool:
         """End the call as its caller wishes; whether there was something to end."""
         if self.ended:
             return False
-        self._cancelled = True
+        self.cancelled = True
         if self._task is not None:
             self._task.cancel()
-        inner = self.inner
-        if inner is None:
-            self._end(None)
-        else:
-            inner.cancel()
-            attempt, self._attempt = self._attempt, None
-            if attempt is not None:
-                node, found, began_at = attempt
-                now = _now()
-                self.method.routes.end(node, found, now - began_at, Outcome.CANCELLED, now)
-            self._end(None)
+        if self.inner is not None:
+            self.inner.cancel()
+        self.abandon()
         return True
 
-    @property
-    def cancelled(self) -> bool:
-        """Whether the caller cancelled it before it ended."""
-        return self._cancelled
+    def broke(self, error: Exception) -> None:
+        """End the call because gRPC could not begin it, such as for wrong metadata."""
+        self.abandon(_ended_by(error))
+
+    def abandon(self, failure: NoNodeError | None = None) -> None:
+        """Count the call out, whatever gRPC makes of it. All that an ended loop leaves to do."""
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            node, began_at = attempt
+            now = _now()
+            self.method.routes.end(node, now - began_at, Outcome.CANCELLED, now)
+        self._end(failure)
+
+    # --- for whoever holds the call --------------------------------------------------------
+
+    def when_ended(self, callback: Callable[[], None]) -> None:
+        """Call back at the end, or now."""
+        if self.ended:
+            callback()
+        else:
+            self._callbacks = (*self._callbacks, callback)
+
+    def _wake(self) -> None:
+        changed, self._changed = self._changed, None
+        if changed is not None:
+            changed.set()
+
+    async def _change(self) -> None:
+        if self._changed is None:
+            self._changed = asyncio.Event()
+        await self._changed.wait()
+
+    async def current(self) -> Any:
+        """Wait until an attempt runs; return gRPC's call of it, or raise how the call ended."""
+        while self.inner is None and not self.ended:
+            await self._change()
+        if self.failure is not None:
+            raise raised(self.failure)
+        if self.inner is None:
+            raise asyncio.CancelledError
+        return self.inner
+
+    async def settled(self) -> Any:
+        """Wait for the end; return gRPC's last call, None if ``failure`` or a cancel came first."""
+        while not self.ended:
+            await self._change()
+        return None if self.failure is not None else self.inner
+
+
+def _ended_by(error: Exception) -> NoNodeError:
+    """Return what a call ends with that could not begin; ValueError: its channel was closed."""
+    if isinstance(error, ValueError):
+        return NoNodeError(grpc.StatusCode.CANCELLED, str(error))
+    return NoNodeError(grpc.StatusCode.INTERNAL, str(error))

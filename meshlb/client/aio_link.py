@@ -22,7 +22,7 @@ RECHECK_S = 0.05
 class AioLink:
     """A link as ``Routes`` wants it; all but ``close`` belong to the loop."""
 
-    __slots__ = ("_loop", "_node", "_routes", "_watching", "channel")
+    __slots__ = ("_closing", "_loop", "_node", "_routes", "_watching", "channel")
 
     def __init__(self, routes: Routes, node: Node, channel: grpc.aio.Channel) -> None:
         self.channel = channel
@@ -30,6 +30,7 @@ class AioLink:
         self._node = node
         self._loop = asyncio.get_running_loop()
         self._watching: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
 
     def connect(self) -> None:
         """Begin to connect, and say so."""
@@ -40,42 +41,51 @@ class AioLink:
     def refused(self) -> None:
         """Note that a call could not reach the node: no picks until it is connected again."""
         self._routes.link_changed(self._node, LinkState.DOWN)
-        self._loop.call_later(RECHECK_S, self._recheck)
+        self._loop.call_later(RECHECK_S, self._look)
 
     def lost(self) -> None:
         """Note that a call's connection broke: others first, until it is known to be back."""
         self._routes.link_changed(self._node, LinkState.CONNECTING)
-        self._loop.call_later(RECHECK_S, self._recheck)
+        self._loop.call_later(RECHECK_S, self._look)
 
     def close(self) -> None:
         """Close the channel soon; from any thread, and harmless once the loop has ended."""
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._close)
 
+    async def closed(self) -> None:
+        """Wait until the channel is closed, if that has begun: others may still use it."""
+        if self._closing is not None:
+            await asyncio.wait((self._closing,))
+
     def _close(self) -> None:
+        if self._closing is None:
+            self._closing = self._loop.create_task(self._stop())
+
+    async def _stop(self) -> None:
         if self._watching is not None:
             self._watching.cancel()
-        self._watching = self._loop.create_task(self.channel.close())
+            await asyncio.wait((self._watching,))
+        await self.channel.close()
 
-    def _recheck(self) -> None:
-        # The watch tells changes only; what it told last may be what the failed call contradicts.
-        if self._watching is not None and not self._watching.done():
-            self._apply(self.channel.get_state(try_to_connect=True))
+    def _look(self) -> grpc.ChannelConnectivity | None:
+        """Tell what state the channel is in now; None: it is closed.
 
-    def _apply(self, state: grpc.ChannelConnectivity) -> None:
-        self._routes.link_changed(self._node, _STATES.get(state, LinkState.CONNECTING))
+        The watch tells changes only, and a failed call may contradict what it told last.
+        """
+        if self._closing is not None:
+            return None
+        state = self.channel.get_state(try_to_connect=True)
+        # A node that fails stays down while it is being connected to again.
+        if (
+            state is not grpc.ChannelConnectivity.CONNECTING
+            or self._node.link_state is not LinkState.DOWN
+        ):
+            self._routes.link_changed(self._node, _STATES.get(state, LinkState.CONNECTING))
+        return state
 
     async def _watch(self) -> None:
-        while True:
-            state = self.channel.get_state(try_to_connect=True)
-            if state is grpc.ChannelConnectivity.SHUTDOWN:
-                return
-            # A node that fails stays down while it is being connected to again.
-            if (
-                state is not grpc.ChannelConnectivity.CONNECTING
-                or self._node.link_state is not LinkState.DOWN
-            ):
-                self._apply(state)
+        while (state := self._look()) is not None:
             await self.channel.wait_for_state_change(state)
 
 

@@ -1,7 +1,7 @@
 """Requests of a streaming call that can be read again from the start, for asyncio.
 
-The same as ``replay``. The caller may also write them one by one: then they pass through here too,
-so that one mechanism serves both styles.
+The same as ``replay``. The caller may also write them one by one: they pass through here too, so
+that one mechanism serves both styles.
 """
 
 from __future__ import annotations
@@ -18,29 +18,28 @@ class AioReplay:
 
     def __init__(self, requests: Iterable[Any] | AsyncIterable[Any] | None) -> None:
         """Take the caller's iterator; None: the caller will ``write``."""
+        self.stopped = False
+        """The call ended: nobody reads any more."""
+        self.done = False
+        """There are no more requests to come."""
+        self._source = requests
         self._kept: list[Any] = []
         self._dropped = 0
+        """Items at the front that are no longer kept."""
+        self._taken_to = 0
         self._committed = False
         self._current = 0
-        self._ended: BaseException | None = None
-        self._moved = asyncio.Event()
-        self._pulling: asyncio.Task[None] | None = None
-        self._asks = asyncio.Event()
-        """Set when a reader has taken all there is: the next write may come."""
-        self._source: Any = None
-        if requests is not None:
-            is_async = hasattr(requests, "__aiter__")
-            self._source = aiter(requests) if is_async else _stepped(iter(requests))  # type: ignore[arg-type]
+        self._failure: BaseException | None = None
+        self._pump: asyncio.Task[None] | None = None
+        self._came = asyncio.Event()
+        """Set when a waiting reader should look again."""
+        self._taken = asyncio.Event()
+        """Set when gRPC has taken all there is, and when nobody will."""
 
     @property
     def written_by_hand(self) -> bool:
         """Whether the caller writes."""
         return self._source is None
-
-    @property
-    def done(self) -> bool:
-        """Whether there are no more requests to come."""
-        return self._ended is not None
 
     @property
     def replayable(self) -> bool:
@@ -52,70 +51,79 @@ class AioReplay:
         self._committed = True
 
     def stop(self) -> None:
-        """End all readers and the reading of the source: the call ended."""
+        """End readers, writers and the reading of the source: the call ended."""
+        self.stopped = True
         self._current += 1
-        if self._pulling is not None:
-            self._pulling.cancel()
-        self._wake()
+        if self._pump is not None:
+            self._pump.cancel()
+        self._came.set()
+        self._taken.set()
 
-    async def write(self, request: Any) -> None:
-        """Add a request, and wait until gRPC has taken it."""
+    async def write(self, request: Any) -> bool:
+        """Add a request, and wait until gRPC has taken it; False: the call ended before."""
+        if self.stopped:
+            return False
         self._kept.append(request)
-        self._asks.clear()
-        self._wake()
-        await self._asks.wait()
+        place = self._dropped + len(self._kept)
+        self._taken.clear()
+        self._came.set()
+        await self._taken.wait()
+        return self._taken_to >= place
 
     def done_writing(self) -> None:
         """Say that there are no more requests."""
-        self._ended = self._ended or StopAsyncIteration()
-        self._wake()
+        self.done = True
+        self._came.set()
 
-    async def reader(self) -> AsyncIterator[Any]:
-        """Yield all requests from the start, for a new attempt; older readers end."""
+    def reader(self) -> AsyncIterator[Any]:
+        """Return an iterator from the start for a new attempt; older readers end."""
         self._current += 1
-        number = self._current
-        self._wake()
+        self._came.set()
+        return self._read(self._current)
+
+    async def _read(self, number: int) -> AsyncIterator[Any]:
         at = 0
         while number == self._current:
             if at < self._dropped + len(self._kept):
-                item = self._kept[at - self._dropped]
+                request = self._kept[at - self._dropped]
                 at += 1
                 self._trim(at)
-                yield item
+                yield request
                 continue
-            self._asks.set()
-            if isinstance(self._ended, StopAsyncIteration):
+            # gRPC asks for the next one only once it has taken the one before.
+            self._taken_to = max(self._taken_to, at)
+            self._taken.set()
+            if self._failure is not None:
+                raise self._failure
+            if self.done:
                 return
-            if self._ended is not None:
-                raise self._ended
-            if self._source is not None and self._pulling is None:
-                self._pulling = asyncio.create_task(self._pull())
-            await self._moved.wait()
+            if self._source is not None and self._pump is None:
+                self._pump = asyncio.create_task(self._pump_source())
+            self._came.clear()
+            await self._came.wait()
 
-    def _wake(self) -> None:
-        # Whoever waits sees this event set; later waits need a new one.
-        moved, self._moved = self._moved, asyncio.Event()
-        moved.set()
-        if self._ended is not None or self._current > 1:
-            self._asks.set()
-
-    async def _pull(self) -> None:
+    async def _pump_source(self) -> None:
+        # One task for all attempts: a source may hold what belongs to a task, such as a timeout.
         try:
-            self._kept.append(await anext(self._source))
+            if isinstance(self._source, AsyncIterable):
+                async for request in self._source:
+                    if not await self.write(request):
+                        return
+            else:
+                for request in self._source or ():
+                    if not await self.write(request):
+                        return
         except asyncio.CancelledError:
-            raise
+            if self.stopped:
+                raise
+            self._failure = RuntimeError("the iterator of requests was cancelled")
         except BaseException as error:  # handed on to whoever reads
-            self._ended = error
-        self._pulling = None
-        self._wake()
+            self._failure = error
+        self.done_writing()
 
     def _trim(self, read_to: int) -> None:
         if self._committed or len(self._kept) > MOST_KEPT:
             drop = read_to - self._dropped
-            del self._kept[:drop]
-            self._dropped += drop
-
-
-async def _stepped(requests: Iterable[Any]) -> AsyncIterator[Any]:
-    for request in requests:
-        yield request
+            if drop > 0:  # another attempt's reader may be ahead
+                del self._kept[:drop]
+                self._dropped += drop

@@ -21,7 +21,6 @@ from meshlb.client.budget import RetryBudget
 from meshlb.model import (
     DEFAULT_PICKER,
     CallReport,
-    LatencyBucket,
     LoadShare,
     NodeCalls,
     NodeState,
@@ -29,7 +28,7 @@ from meshlb.model import (
     TableNode,
 )
 from meshlb.policy import zones
-from meshlb.policy.load import EWMA_TAU_S, Candidate, ClientLoad, NodeLoad, bucket, occupancy
+from meshlb.policy.load import EWMA_TAU_S, Candidate, ClientLoad, NodeLoad
 from meshlb.policy.pickers import Picker
 
 PICKERS = "meshlb.policy.pickers"
@@ -79,7 +78,7 @@ class Node:
     """One node of the table in this process; outlives tables."""
 
     __slots__ = (
-        "buckets", "candidate", "client", "failed", "in_flight_time_s", "info", "link",
+        "candidate", "client", "failed", "in_flight_time_s", "info", "link",
         "link_state", "load", "refused", "spent_at", "started", "succeeded",
     )  # fmt: skip
 
@@ -90,8 +89,6 @@ class Node:
         self.link: Any = None
         self.link_state = LinkState.IDLE
         self.started = self.succeeded = self.failed = self.refused = 0
-        self.buckets: dict[int, list[float]] = {}
-        """Occupancy -> [calls, sum of seconds], ended well."""
         self.in_flight_time_s = 0.0
         """Calls in flight summed over time, up to ``spent_at``."""
         self.spent_at = 0.0
@@ -102,14 +99,12 @@ class Node:
         self.in_flight_time_s += self.load.in_flight * (now - self.spent_at)
         self.spent_at = now
 
-    def counts(self) -> tuple[tuple[Any, ...], list[tuple[int, float, float]]]:
-        """Copy what a report tells: the fields of NodeCalls, and the buckets."""
-        fields = (
+    def counts(self) -> tuple[Any, ...]:
+        """Copy what a report tells: the fields of NodeCalls, in their order."""
+        return (
             self.info.node_id, self.load.in_flight, self.started, self.succeeded, self.failed,
-            self.refused,
+            self.refused, max(0.0, self.in_flight_time_s),
         )  # fmt: skip
-        buckets = [(at, count, total) for at, (count, total) in self.buckets.items()]
-        return (*fields, max(0.0, self.in_flight_time_s)), buckets
 
     def set_info(self, info: TableNode) -> None:
         """Take what a newer table says of the node."""
@@ -231,7 +226,7 @@ class Routes:
             service=self.service,
             client_id=self.client_id,
             sequence=sequence,
-            nodes=tuple(_node_calls(*counts) for counts in counted),
+            nodes=tuple(NodeCalls(*counts) for counts in counted),
             waiting=waiting,
         )
 
@@ -248,14 +243,15 @@ class Routes:
 
     # --- written by calls ------------------------------------------------------------------
 
-    def end(self, node: Node, found: float, latency_s: float, outcome: Outcome, now: float) -> None:
+    def end(self, node: Node, latency_s: float, outcome: Outcome, now: float) -> None:
         """Take one ended attempt in; exactly once for each ``View.begin`` that gave a node."""
         closing = None
         with self.lock:
             load = node.load
-            node.in_flight_time_s += load.in_flight * (now - node.spent_at)
+            own = load.in_flight
+            node.in_flight_time_s += own * (now - node.spent_at)
             node.spent_at = now
-            load.in_flight -= 1
+            load.in_flight = own - 1
             node.client.in_flight -= 1
             if outcome is _OK:
                 node.succeeded += 1
@@ -267,15 +263,6 @@ class Routes:
                     load.response_at = now
                 else:
                     load.observe_response(latency_s, True, now)
-                key = int(found + 0.5)
-                if key >= 32:
-                    key = bucket(found)
-                entry = node.buckets.get(key)
-                if entry is None:
-                    node.buckets[key] = [1, latency_s]
-                else:
-                    entry[0] += 1
-                    entry[1] += latency_s
             elif outcome is _FAILED:
                 node.failed += 1
                 load.observe_response(latency_s, False, now)
@@ -384,11 +371,10 @@ class View:
         if not self._closed and self._picks.generation != self.routes.generation:
             self._rebuild()
 
-    def begin(self, now: float, tried: Sequence[Node] = ()) -> tuple[Node, float] | None:
+    def begin(self, now: float, tried: Sequence[Node] = ()) -> Node | None:
         """Choose a node and count the call in; None while there is none to choose.
 
-        ``tried`` nodes are avoided while there are others. The float is the occupancy found,
-        to be handed to ``Routes.end``.
+        ``tried`` nodes are avoided while there are others. The node goes to ``Routes.end``.
         """
         routes = self.routes
         while True:
@@ -405,15 +391,14 @@ class View:
                 if picks.generation != routes.generation:
                     continue  # the node may have left, and its link be closed
                 load = node.load
-                client = routes.client
-                found = occupancy(load, client)
-                node.in_flight_time_s += load.in_flight * (now - node.spent_at)
+                own = load.in_flight
+                node.in_flight_time_s += own * (now - node.spent_at)
                 node.spent_at = now
-                load.in_flight += 1
-                client.in_flight += 1
+                load.in_flight = own + 1
+                routes.client.in_flight += 1
                 node.started += 1
                 routes.started += 1
-                return node, found
+                return node
 
     def _build(self, nodes: Sequence[Node], table: Table) -> Picker:
         module = plugins.load(PICKERS, self.picker or table.picker or DEFAULT_PICKER)
@@ -472,17 +457,3 @@ def choose(known: Sequence[Node]) -> list[Node]:
         if any(n.link_state is not LinkState.DOWN for n in group):
             return []
     return open_
-
-
-def _node_calls(fields: tuple[Any, ...], buckets: Iterable[tuple[int, float, float]]) -> NodeCalls:
-    node_id, in_flight, started, succeeded, failed, refused, in_flight_time_s = fields
-    return NodeCalls(
-        node_id=node_id,
-        in_flight=in_flight,
-        started=started,
-        succeeded=succeeded,
-        failed=failed,
-        refused=refused,
-        in_flight_time_s=in_flight_time_s,
-        latency=tuple(LatencyBucket(at, int(count), total) for at, count, total in buckets),
-    )

@@ -56,8 +56,8 @@ class _Course:
         self._delivered = False
         self._tries: Tries | None = None
         self._cancelled = False
-        self._attempt: tuple[Node, float, float] | None = None
-        """Node, occupancy found and time of begin, of the attempt that runs."""
+        self._attempt: tuple[Node, float] | None = None
+        """Node and time of begin, of the attempt that runs."""
 
     # --- attempts --------------------------------------------------------------------------
 
@@ -94,8 +94,7 @@ class _Course:
             self._begin(begun)
         return begun is not None
 
-    def _begin(self, begun: tuple[Node, float]) -> None:
-        node, found = begun
+    def _begin(self, node: Node) -> None:
         began_at = _now()
         metadata, credentials, _, compression = self._args
         left_s = None if self.deadline is None else self.deadline - began_at
@@ -105,13 +104,13 @@ class _Course:
             call = raw if self.streams_answers else raw.future
             inner = call(request, left_s, metadata, credentials, False, compression)
         except BaseException as error:
-            self.method.routes.end(node, found, 0.0, Outcome.CANCELLED, began_at)
+            self.method.routes.end(node, 0.0, Outcome.CANCELLED, began_at)
             if isinstance(error, grpc.RpcError):  # the request could not be serialized
                 self._end(error)
                 return
             raise
         with self.changed:
-            self._attempt = (node, found, began_at)
+            self._attempt = (node, began_at)
             self.inner = inner
             cancelled = self._cancelled
             self.changed.notify_all()
@@ -131,20 +130,19 @@ class _Course:
             attempt, self._attempt = self._attempt, None
             if attempt is None:
                 return not self.ended
-            node, found, began_at = attempt
+            node, began_at = attempt
             code = inner.code()
             routes = self.method.routes
             if code is grpc.StatusCode.OK:
-                routes.end(node, found, now - began_at, Outcome.OK, now)
+                routes.end(node, now - began_at, Outcome.OK, now)
                 again = None
             elif self._cancelled:
-                routes.end(node, found, now - began_at, Outcome.CANCELLED, now)
+                routes.end(node, now - began_at, Outcome.CANCELLED, now)
                 again = None
             else:
                 self._tries = self._tries or self.method.tries(self._args[2])
                 again = self._tries.failed(
                     node,
-                    found,
                     began_at,
                     now,
                     (code, inner.details(), inner.trailing_metadata()),

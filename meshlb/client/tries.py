@@ -63,7 +63,6 @@ class Tries:
     def failed(
         self,
         node: Node,
-        found: float,
         began_at: float,
         now: float,
         error: tuple[grpc.StatusCode, str | None, Sequence[Any] | None],
@@ -79,7 +78,7 @@ class Tries:
         """
         code, details, trailing = error
         outcome = outcome_of(code, details, node.info.address)
-        self._routes.end(node, found, now - began_at, outcome, now)
+        self._routes.end(node, now - began_at, outcome, now)
         again_here = node in self.tried
         self.tried.append(node)
         if outcome is Outcome.REFUSED:

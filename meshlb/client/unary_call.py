@@ -45,22 +45,21 @@ class UnaryUnary(grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
         began_at = _now()
         if self._most_s is not None:
             timeout = self._method.limit(timeout)
-        begun = self._begin(began_at)
-        if begun is None:
+        node = self._begin(began_at)
+        if node is None:
             args = (metadata, credentials, wait_for_ready, compression)
             return self._slowly(request, timeout, args, began_at, False)
-        node, found = begun
         raw = self._by_link.get(node.link) or self._method.on(node)
         try:
             response = raw(request, timeout, metadata, credentials, None, compression)
         except grpc.RpcError as error:
             args = (metadata, credentials, wait_for_ready, compression)
-            return self._again(request, timeout, args, began_at, (node, found, error), False)
+            return self._again(request, timeout, args, began_at, (node, error), False)
         except BaseException:
-            self._end(node, found, 0.0, Outcome.CANCELLED, began_at)
+            self._end(node, 0.0, Outcome.CANCELLED, began_at)
             raise
         now = _now()
-        self._end(node, found, now - began_at, _OK, now)
+        self._end(node, now - began_at, _OK, now)
         return response
 
     def with_call(
@@ -98,11 +97,11 @@ class UnaryUnary(grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
         """Call with all that may be in the way: no table yet, no node."""
         method = self._method
         deadline = None if timeout is None else began + timeout
-        begun = method.view.begin(began)
-        if begun is None:
+        node = method.view.begin(began)
+        if node is None:
             method.open()
-            begun = wait_for_node(method.view, deadline, method.waits or args[2])
-        return self._attempts(request, deadline, args, begun, None, call)
+            node = wait_for_node(method.view, deadline, method.waits or args[2])
+        return self._attempts(request, deadline, args, node, None, call)
 
     def _again(
         self,
@@ -110,27 +109,26 @@ class UnaryUnary(grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
         timeout: float | None,
         args: tuple[Any, ...],
         began_at: float,
-        failed: tuple[Node, float, Any],
+        failed: tuple[Node, Any],
         call: bool,
     ) -> Any:
         """Go on after a first attempt that failed."""
         deadline = None if timeout is None else began_at + timeout
-        node, found, error = failed
-        return self._attempts(request, deadline, args, (node, found), (error, began_at), call)
+        node, error = failed
+        return self._attempts(request, deadline, args, node, (error, began_at), call)
 
     def _attempts(
         self,
         request: Any,
         deadline: float | None,
         args: tuple[Any, ...],
-        begun: tuple[Node, float],
+        node: Node,
         failed: tuple[Any, float] | None,
         call: bool,
     ) -> Any:
         method = self._method
         metadata, credentials, wait_for_ready, compression = args
         tries = None
-        node, found = begun
         while True:
             if failed is None:
                 began_at = _now()
@@ -142,17 +140,17 @@ class UnaryUnary(grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
                 except grpc.RpcError as error:
                     failed = (error, began_at)
                 except BaseException:
-                    self._end(node, found, 0.0, Outcome.CANCELLED, began_at)
+                    self._end(node, 0.0, Outcome.CANCELLED, began_at)
                     raise
                 else:
                     now = _now()
-                    self._end(node, found, now - began_at, _OK, now)
+                    self._end(node, now - began_at, _OK, now)
                     return response
             broken, began_at = failed
             failed = None
             tries = tries or method.tries(wait_for_ready)
             status = (broken.code(), broken.details(), broken.trailing_metadata())
-            again = tries.failed(node, found, began_at, _now(), status)
+            again = tries.failed(node, began_at, _now(), status)
             if again is None:
                 if tries.refused:
                     raise every_node_refuses(method.routes, broken.details()) from broken
@@ -163,6 +161,6 @@ class UnaryUnary(grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
                 raise broken
             if again.delay_s > 0:
                 time.sleep(again.delay_s)
-            node, found = method.view.begin(_now(), tries.tried) or wait_for_node(
+            node = method.view.begin(_now(), tries.tried) or wait_for_node(
                 method.view, deadline, method.waits or wait_for_ready
             )

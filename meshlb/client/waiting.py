@@ -179,9 +179,7 @@ def too_late(routes: Routes) -> NoNodeError:
     )
 
 
-def wait_for_node(
-    view: View, deadline: float | None, wait_for_ready: bool | None
-) -> tuple[Node, float]:
+def wait_for_node(view: View, deadline: float | None, wait_for_ready: bool | None) -> Node:
     """Block until there is a node, and begin on it; raise NoNodeError if that cannot be.
 
     While it waits the call counts as waiting, which is demand that the controller sees.

@@ -1,0 +1,95 @@
+"""Where asyncio calls wait until there is a node."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from meshlb.client.routes import Node, Routes, View
+from meshlb.client.waiting import NoNodeError, refused, too_late
+
+_now = time.perf_counter
+
+
+class AioWaitingRoom:
+    """Wakes the waiting calls of one channel in its loop: one wake-up for all, however many."""
+
+    def __init__(self, routes: Routes) -> None:
+        self._routes = routes
+        self._loop = asyncio.get_running_loop()
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._stop_listening: Callable[[], None] | None = None
+        self._waking = False
+
+    def enter(self) -> asyncio.Future[None]:
+        """Return a future of the next change; ``leave`` with it."""
+        if self._stop_listening is None:
+            self._stop_listening = self._routes.listen(self._changed)
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._waiters.add(future)
+        return future
+
+    def leave(self, future: asyncio.Future[None]) -> None:
+        """Forget a future."""
+        self._waiters.discard(future)
+        if not self._waiters and self._stop_listening is not None:
+            self._stop_listening()
+            self._stop_listening = None
+
+    def _changed(self) -> None:
+        # From any thread. Waiters look after ``_wake`` has begun, so one on its way is enough.
+        if not self._waking:
+            self._waking = True
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        self._waking = False
+        for future in self._waiters:
+            if not future.done():
+                future.set_result(None)
+
+    async def wait_for_node(
+        self, view: View, deadline: float | None, wait_for_ready: bool, tried: Sequence[Node]
+    ) -> Node:
+        """Wait until there is a node, and begin on it; raise NoNodeError if that cannot be.
+
+        While it waits the call counts as waiting, which is demand that the controller sees.
+        """
+        routes = self._routes
+        with routes.lock:
+            routes.waiting += 1
+        try:
+            while True:
+                changed = self.enter()  # before the look, so that no change is missed
+                try:
+                    now = _now()
+                    begun = view.begin(now, tried)
+                    if begun is not None:
+                        return begun
+                    error = refused(routes, wait_for_ready)
+                    if error is None and deadline is not None and now >= deadline:
+                        error = too_late(routes)
+                    if error is not None:
+                        raise error
+                    left_s = None if deadline is None else deadline - now
+                    await asyncio.wait((changed,), timeout=left_s)
+                finally:
+                    self.leave(changed)
+        finally:
+            with routes.lock:
+                routes.waiting -= 1
+
+
+def raised(failure: NoNodeError) -> grpc.aio.AioRpcError:
+    """Return what grpc.aio raises for a call that ended so."""
+    empty: Any = grpc.aio.Metadata()
+    return grpc.aio.AioRpcError(
+        failure.code(), empty, empty, failure.details(), failure.debug_error_string()
+    )
