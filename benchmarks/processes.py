@@ -79,24 +79,30 @@ class Processes:
             "-m", "meshlb.cli", "controller", "--listen", address, "--log-level", "error"
         )
 
-    def sidecars(
-        self, controller: str, service: str, ports: list[int], slots: int | None
-    ) -> list[subprocess.Popen[str]]:
-        """Start a sidecar beside each server, and wait until the controller knows all nodes."""
+    def sidecar(
+        self, controller: str, service: str, port: int, slots: int | None
+    ) -> subprocess.Popen[str]:
+        """Start a sidecar beside the server on a port."""
         more = [] if slots is None else ["--slots", slots]
-        made = [
-            self.python(
-                "-m", "sidecar", "--controller", controller, "--service", service,
-                "--node", f"127.0.0.1:{port}", "--log-level", "error", *more,
-            )
-            for port in ports
-        ]  # fmt: skip
+        return self.python(
+            "-m", "sidecar", "--controller", controller, "--service", service,
+            "--node", f"127.0.0.1:{port}", "--log-level", "error", *more,
+        )  # fmt: skip
+
+    def sidecars(
+        self, controller: str, service: str, ports: list[int], slots: int | None, known: int = 0
+    ) -> None:
+        """Start a sidecar beside each server; wait until the controller knows them too.
+
+        ``known`` is how many nodes it knows already.
+        """
+        for port in ports:
+            self.sidecar(controller, service, port, slots)
         give_up = time.monotonic() + START_LIMIT_S
-        while len(nodes(controller)) < len(ports):
+        while len(nodes(controller)) < known + len(ports):
             if time.monotonic() > give_up:
                 raise TimeoutError("the sidecars' nodes did not appear at the controller")
             time.sleep(0.2)
-        return made
 
 
 def nodes(controller: str) -> list[dict[str, object]]:
