@@ -100,7 +100,6 @@ class NodeCalls:
     succeeded: int = 0
     failed: int = 0
     refused: int = 0
-    latency: tuple[LatencyBucket, ...] = ()
     in_flight_time_s: float = 0.0
     """Calls in flight summed over time: n of them for t seconds add n x t."""
 

@@ -287,7 +287,6 @@ def call_report_to_pb(report: CallReport) -> load_pb2.CallReport:
                 succeeded_count=n.succeeded,
                 failed_count=n.failed,
                 refused_count=n.refused,
-                latency=_buckets_to_pb(n.latency),
                 in_flight_time=duration(n.in_flight_time_s),
             )
             for n in report.nodes
@@ -313,10 +312,9 @@ def call_report_from_pb(message: load_pb2.CallReport) -> CallReport:
             faults.found.append(
                 f"report.nodes[{n.node_id[:140]!r}] counts = {figures}: finite, 0 or more"
             )
-        latency = _buckets(n.latency, faults, "report.nodes.latency.")
         spent_s = seconds(n.in_flight_time)
         faults.number("report.nodes.in_flight_time", spent_s)
-        nodes.append(NodeCalls(n.node_id, *figures, latency=latency, in_flight_time_s=spent_s))
+        nodes.append(NodeCalls(n.node_id, *figures, in_flight_time_s=spent_s))
     faults.done("INVALID_REPORT")
     return CallReport(
         service=message.service,

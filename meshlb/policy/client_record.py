@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from meshlb.model import CallReport, LoadShare
-from meshlb.policy.node_record import Sums
 from meshlb.policy.smooth import Smooth
 
 SHARE_SMOOTH_S = 2.0
@@ -20,7 +19,7 @@ class ClientRecord:
 
     __slots__ = (
         "acked", "in_flight", "node_ids", "number", "occupancy", "own", "report_at", "sent_at",
-        "sequence", "spent_s", "succeeded", "sums", "total", "waiting", "watchers",
+        "sequence", "spent_s", "succeeded", "total", "waiting", "watchers",
     )  # fmt: skip
 
     def __init__(self, number: int, now: float) -> None:
@@ -35,7 +34,6 @@ class ClientRecord:
         """Mean calls in flight by node, between its last two reports."""
         self.spent_s: dict[str, float] = {}
         self.succeeded: dict[str, int] = {}
-        self.sums: dict[str, Sums] = {}
         self.waiting = 0
         self.node_ids: Sequence[str] = ()
         """Nodes of its table."""

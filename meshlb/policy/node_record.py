@@ -80,11 +80,6 @@ class NodeRecord:
             self.server_sums, new = differences(fresh, report.latency)
             self.learner.observe(new, now)
 
-    def take_latency(self, new: list[LatencyBucket], now: float) -> None:
-        """Learn from calls that a client saw, unless the server itself tells more exactly."""
-        if not self.server_sums:
-            self.learner.observe(new, now)
-
     def count(self, clients: float, mean: float, now: float, fresh_s: float) -> None:
         """Note the clients' calls here, now and in the mean since the last time.
 

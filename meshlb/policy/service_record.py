@@ -9,7 +9,7 @@ from meshlb import plugins
 from meshlb.model import CallReport, NodeState, Table, TableNode
 from meshlb.policy import hysteresis, subsets
 from meshlb.policy.client_record import ClientRecord
-from meshlb.policy.node_record import NodeRecord, differences
+from meshlb.policy.node_record import NodeRecord
 from meshlb.policy.weights import Seen, normalised
 from meshlb.settings import WEIGHTS, ServiceSettings
 
@@ -67,9 +67,6 @@ class ServiceRecord:
             if ended > 0:
                 node.calls_at = now
                 node.calls_ended += ended if known else 0
-                sums, new = differences(client.sums.get(calls.node_id, {}), calls.latency)
-                client.sums[calls.node_id] = sums
-                node.take_latency(new, now)
             client.succeeded[calls.node_id] = calls.succeeded
 
     def count(self, now: float, interval_s: float) -> None:

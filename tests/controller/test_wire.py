@@ -109,9 +109,7 @@ def test_a_table_comes_back_as_it_went(table):
 
 
 def test_calls_and_shares_come_back_as_they_went():
-    calls = CallReport(
-        "s", "c", 7, (NodeCalls("n", 1, 2, 3, 4, 5, (LatencyBucket(1, 2, 0.5),), 1.25),), waiting=6
-    )
+    calls = CallReport("s", "c", 7, (NodeCalls("n", 1, 2, 3, 4, 5, 1.25),), waiting=6)
     share = LoadShare(0.25, {"n": 3.0, "m": 0.0}, counted_sequence=9, interval_s=0.1)
 
     assert wire.call_report_from_pb(wire.call_report_to_pb(calls)) == calls

@@ -9,7 +9,6 @@ from meshlb.errors import ConflictError
 from meshlb.model import (
     CallReport,
     Health,
-    LatencyBucket,
     LoadReport,
     NodeCalls,
     NodeInfo,
@@ -218,10 +217,7 @@ class TestTables:
         for tick in range(1, 60):
             now = START + 10 + tick / 10
             done = tick * 5
-            calls = NodeCalls(
-                "a", 2, done, done, latency=(LatencyBucket(1, done, done * 0.04),),
-                in_flight_time_s=done * 0.04,
-            )  # fmt: skip
+            calls = NodeCalls("a", 2, done, done, in_flight_time_s=done * 0.04)
             made.observe_calls(CallReport("s", "client", tick, (calls,)), now)
             observe(made, report("a"), now)
             if made.decide(now).tables:
