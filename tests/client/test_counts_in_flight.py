@@ -99,7 +99,7 @@ def test_counts_go_to_the_controller_by_outcome(mesh):
     mesh.until(lambda: told() == (7, 3, 2, 1), "7 started, 3 succeeded, 2 failed, 1 in flight")
     future.cancel()
     mesh.until(lambda: told() == (7, 3, 2, 0))
-    assert any(n.in_flight_time.ToNanoseconds() > 0 for n in mesh.controller.reports[-1].nodes)
+    assert any(n.in_flight_time_s > 0 for n in mesh.controller.reports[-1].nodes)
 
 
 def with_error(call):
