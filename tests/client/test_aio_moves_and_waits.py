@@ -21,6 +21,10 @@ def config(**method):
 IDEMPOTENT = config(idempotent=True)
 
 
+def routes_of(channel):
+    return channel._here.group.routes
+
+
 async def until(true, what="", limit_s=10.0):
     give_up = time.monotonic() + limit_s
     while not true():
@@ -86,7 +90,7 @@ def run(world, busy):
                 options=[("meshlb.picker", "round_robin"), *options],
             ) as channel:
                 await asyncio.wait_for(go(channel), 40)
-                routes = channel._group.routes
+                routes = routes_of(channel)
                 await until(lambda: busy(routes) == 0, "no call in flight at the end")
 
         asyncio.run(main())
@@ -103,7 +107,7 @@ def two(world, run):
     def connected(go, options=()):
         async def first(channel):
             await echo(channel, timeout=5)
-            nodes = channel._group.routes.nodes
+            nodes = routes_of(channel).nodes
             await until(lambda: all(n.link_state.value == "ready" for n in nodes.values()))
             world.a.calls.clear()
             world.b.calls.clear()
@@ -244,7 +248,7 @@ def test_a_node_that_answers_cancelled_is_an_error_of_the_node(two):
         error = await error_of(echo, channel, timeout=10)
         assert error.code() is grpc.StatusCode.CANCELLED
         assert error.details() == "the node gave up"
-        failed = [n.failed for n in channel._group.routes.nodes.values()]
+        failed = [n.failed for n in routes_of(channel).nodes.values()]
         assert sum(failed) == 1
 
     two.run(go)
@@ -325,7 +329,7 @@ def test_a_killed_process_costs_no_idempotent_call(world, run):
                 except Exception as error:
                     failed.append(error)
 
-        tasks = [asyncio.create_task(load((echo, count)[n % 2])) for n in range(8)]
+        tasks = [asyncio.create_task(load((echo, count_read)[n % 2])) for n in range(8)]
         await until(lambda: len(done) > 60)
         nodes[0].kill()
         after = len(done)
@@ -371,12 +375,12 @@ def test_with_every_node_dead_a_call_that_waits_for_ready_waits(two):
 def test_without_a_table_yet_a_call_waits_for_it(world, run, call, wait_for_ready):
     async def go(channel):
         task = asyncio.create_task(call(channel, timeout=20, wait_for_ready=wait_for_ready))
-        await until(lambda: channel._group is not None and channel._group.routes.waiting == 1)
+        await until(lambda: channel._here is not None and routes_of(channel).waiting == 1)
         reports = world.controller.reports
         await until(lambda: reports and reports[-1].waiting == 1)
         world.controller.push(world.add_node())
         assert (await task).startswith((b"1", b"0"))
-        assert channel._group.routes.waiting == 0
+        assert routes_of(channel).waiting == 0
 
     run(go)
 
@@ -400,7 +404,7 @@ def test_a_service_scaled_to_zero_makes_calls_wait(world, run, call):
         assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         assert "has no node" in error.details()
         task = asyncio.create_task(call(channel, timeout=20))
-        await until(lambda: channel._group.routes.waiting == 1)
+        await until(lambda: routes_of(channel).waiting == 1)
         world.controller.push(world.add_node())
         assert await task
 
@@ -428,7 +432,7 @@ def test_all_controllers_refusing_is_unavailable_and_says_what_to_check(run, cal
 def test_waiting_calls_can_be_cancelled_dropped_and_closed(world, run):
     async def go(channel):
         def waiting():
-            return channel._group.routes.waiting
+            return routes_of(channel).waiting
 
         call = channel.unary_unary("/t.T/Echo")(b"")
         await until(lambda: waiting() == 1)
@@ -454,7 +458,7 @@ def test_many_calls_wait_at_once(world, run):
     async def go(channel):
         calls = [echo(channel, timeout=30) for _ in range(300)]
         answers = asyncio.gather(*calls)
-        await until(lambda: channel._group is not None and channel._group.routes.waiting == 300)
+        await until(lambda: channel._here is not None and routes_of(channel).waiting == 300)
         world.controller.push(world.add_node())
         assert await answers == [b"1"] * 300
 
