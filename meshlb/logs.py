@@ -12,6 +12,16 @@ from meshlb.errors import InvalidInputError
 LEVELS = ("debug", "info", "warning", "error")
 
 
+class _StandardError:
+    """Whatever ``sys.stderr`` is when a line is written: it may be replaced, as tests do."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
 def configure(level: str = "info") -> None:
     """Set up structlog for this process; call once, from a program's main, never at import.
 
@@ -19,10 +29,9 @@ def configure(level: str = "info") -> None:
     """
     if level not in LEVELS:
         raise InvalidInputError(f"log level = {level!r}: one of {', '.join(LEVELS)}")
-    stream = sys.stderr
     shape: list[structlog.typing.Processor] = (
         [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
-        if stream.isatty()
+        if sys.stderr.isatty()
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
@@ -33,6 +42,6 @@ def configure(level: str = "info") -> None:
             *shape,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=structlog.WriteLoggerFactory(_StandardError())  # type: ignore[arg-type],
         cache_logger_on_first_use=True,
     )
