@@ -3,7 +3,8 @@
     python control_load.py sidecars|clients HOST:PORT OPTIONS-AS-JSON
 
 They speak the real protocol. Each prints "ready" once all of its streams are open, reads
-"FROM UNTIL" (monotonic seconds, the counted window) and prints what it saw as one line of JSON.
+"FROM UNTIL" (monotonic seconds, the counted window) and prints what it saw as one line of JSON,
+``late_s`` after the window, so that changes made within it are still seen.
 Sidecars keep one report a second whatever the controller orders, since the question is what it can
 carry; their figures move as a live server's do. Clients that call also send a whole count of their
 nodes at the pace that the controller orders.
@@ -16,6 +17,7 @@ import json
 import random
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import grpc.aio
@@ -26,8 +28,6 @@ from meshlb.v1 import balance_pb2, load_pb2, routing_pb2
 
 SERVICE = "/meshlb.v1.BalanceService/"
 REPORT_S = 1.0
-LATE_S = 5.0
-"""How long after the window clients go on looking for changes made within it."""
 
 
 def open_channels(controller: str, streams: int, per_connection: int) -> list[grpc.aio.Channel]:
@@ -45,6 +45,16 @@ def stream_of(channel: grpc.aio.Channel, method: str, response: Any = None) -> A
         request_serializer=lambda message: message.SerializeToString(),
         response_deserializer=decode,
     )()
+
+
+async def until(condition: Callable[[], bool], tasks: list[asyncio.Task[None]]) -> None:
+    """Wait for a condition that the tasks are to bring about; none of them ends meanwhile."""
+    while not condition():
+        ended = [task for task in tasks if task.done()]
+        if ended:
+            ended[0].result()
+            raise RuntimeError("a stream ended while others were still being opened")
+        await asyncio.sleep(0.05)
 
 
 class Window:
@@ -157,8 +167,7 @@ async def sidecars(controller: str, options: dict[str, Any]) -> dict[str, Any]:
         tasks.append(asyncio.create_task(report(number)))
         if number % 20 == 19:
             await asyncio.sleep(0.02)
-    while opened < count:  # noqa: ASYNC110 - counted by so many tasks
-        await asyncio.sleep(0.05)
+    await until(lambda: opened == count, tasks)
     await window.told()
 
     async def flip() -> None:
@@ -170,7 +179,7 @@ async def sidecars(controller: str, options: dict[str, Any]) -> dict[str, Any]:
 
     flipping = asyncio.create_task(flip())
     cpu = await window.over()
-    await asyncio.sleep(LATE_S)  # a stream that ended would make nodes look silent
+    await asyncio.sleep(options["late_s"])  # a stream that ended would make nodes look silent
     broken = sum(1 for task in tasks if task.done())
     for task in (flipping, *tasks):
         task.cancel()
@@ -202,10 +211,7 @@ class Client:
     def count(self) -> balance_pb2.ReportCallsRequest:
         """Return its next counts: all nodes that it ever called, a few of them moved."""
         if self.report is None:
-            buckets = tuple(LatencyBucket(at, 1, 0.05) for at in range(3))
-            calls = tuple(
-                NodeCalls(n, 0, 10, 10, 0, 0, buckets, in_flight_time_s=0.5) for n in self.sick
-            )
+            calls = tuple(NodeCalls(n, 0, 10, 10, in_flight_time_s=0.5) for n in self.sick)
             self.report = wire.call_report_to_pb(CallReport(self.service, self.client_id, 0, calls))
         self.report.sequence += 1
         for _ in range(4):
@@ -213,7 +219,7 @@ class Client:
             calls_of.started_count += 1
             calls_of.succeeded_count += 1
             calls_of.in_flight_count = self._rng.randrange(3)
-            calls_of.latency[self._rng.randrange(3)].call_count += 1
+            calls_of.in_flight_time.FromMilliseconds(50 * calls_of.started_count)
         return balance_pb2.ReportCallsRequest(report=self.report)
 
 
@@ -261,13 +267,12 @@ async def clients(controller: str, options: dict[str, Any]) -> dict[str, Any]:
             obeying.cancel()
 
     tasks = [asyncio.create_task(watch(number)) for number in range(count)]
-    while not all(one.sick for one in all_):  # noqa: ASYNC110 - each has its own first table
-        await asyncio.sleep(0.05)
+    await until(lambda: all(one.sick for one in all_), tasks)
     if options["call"]:
         tasks += [asyncio.create_task(say(number)) for number in range(count)]
     await window.told()
     cpu = await window.over()
-    await asyncio.sleep(LATE_S)
+    await asyncio.sleep(options["late_s"])
     broken = sum(1 for task in tasks if task.done())
     for task in tasks:
         task.cancel()

@@ -29,8 +29,7 @@ SERVICES = 20
 REACH_SIZE = (2000, 200)
 REACH_CPU, REACH_P99_MS = 0.6, 300.0
 BROKEN_P99_MS, BROKEN_RATE = 1000.0, 0.95
-LISTENING_S = 3.5
-"""A controller that has just started calls its tables complete after 3 s."""
+LATE_S = 5.0
 HEAD = (
     f"{'streams':>8} {'clients':>8} {'calling':>8} {'reports/s':>10} {'tables/s':>9}"
     f" {'shares/s':>9} {'CPU':>5} {'MB':>5} {'changes':>8} {'missed':>7} {'p50 ms':>7}"
@@ -81,11 +80,11 @@ def measure(streams: int, clients: int, call: bool, args: argparse.Namespace) ->
     """Run one size and return its figures."""
     with Processes() as processes:
         controller, process = processes.controller()
-        time.sleep(LISTENING_S)
         options = json.dumps(
             {
                 "streams": streams, "clients": clients, "call": call, "services": SERVICES,
                 "per_connection": args.per_connection, "flips_per_s": args.flips,
+                "late_s": min(LATE_S, args.seconds),
             }
         )  # fmt: skip
         load = []
@@ -162,14 +161,14 @@ def main() -> int:
     parser.add_argument("--calling", choices=("no", "yes", "both"), default="both",
                         help="whether clients report calls of their own too")  # fmt: skip
     parser.add_argument("--seconds", type=float, default=30, help="counted, a size")
-    parser.add_argument("--settle", type=float, default=8, help="not counted")
+    parser.add_argument("--settle", type=float, default=10, help="not counted")
     parser.add_argument("--flips", type=float, default=2, help="health changes a second")
     parser.add_argument("--per-connection", type=int, default=50, help="streams a connection")
     parser.add_argument("--quick", action="store_true", help="a look; says little")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     if args.quick:
-        args.sizes, args.seconds, args.settle = ["60x20"], 4.0, 1.0
+        args.sizes, args.seconds, args.settle, args.calling = ["60x20"], 3.0, 0.5, "yes"
     print(f"{describe()}\n\n{HEAD}", flush=True)
     runs, lines = [], []
     modes = {"no": (False,), "yes": (True,), "both": (False, True)}[args.calling]

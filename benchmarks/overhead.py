@@ -232,7 +232,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     if args.quick:
-        args.runs, args.calls = 2, 50
+        args.runs, args.calls = 2, 40
     print(describe())
     found: dict[str, Any] = {"machine": describe(), "runs": args.runs, "calls": args.calls}
     found["pick"] = pick.measure([8, 64, 1000], args.runs, args.calls * 20)

@@ -86,9 +86,9 @@ def begin_and_end(count: int) -> Callable[[], Any]:
 
     def once() -> None:
         now = clock()
-        chosen = begin(now)
-        assert chosen is not None
-        end(chosen[0], chosen[1], 0.05, ok, now + 0.05)
+        node = begin(now)
+        assert node is not None
+        end(node, 0.05, ok, now + 0.05)
 
     return once
 

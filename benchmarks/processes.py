@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +26,9 @@ class Processes:
         self._running: list[subprocess.Popen[str]] = []
 
     def __enter__(self) -> Self:
+        # Else a benchmark that is told to end would leave all of these behind.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         return self
 
     def __exit__(
@@ -75,9 +80,11 @@ class Processes:
         """Start a controller on a free port; return its address and process."""
         port = free_port()
         address = f"127.0.0.1:{port}"
-        return address, self.python(
+        process = self.python(
             "-m", "meshlb.cli", "controller", "--listen", address, "--log-level", "error"
         )
+        wait_for_port(port)
+        return address, process
 
     def sidecar(
         self, controller: str, service: str, port: int, slots: int | None

@@ -195,7 +195,7 @@ def main() -> int:
     args = parser.parse_args()
     if args.quick:
         args.clients, args.rates, args.rounds = [3], [100], 1
-        args.seconds, args.warm_up = 2.0, 1.0
+        args.seconds, args.warm_up = 1.0, 0.5
     for picker in args.pickers:
         CONTENDERS[picker] = meshlb(None, picker)
         args.contenders.append(picker)
