@@ -114,14 +114,13 @@ def test_the_mesh_works_in_asyncio():
     async def run():
         async with Mesh(nodes=2) as mesh, mesh.aio_channel() as channel:
             echo = channel.unary_unary("/any.Service/Echo")
-            answers = await asyncio.gather(*(echo(b"%d" % n, timeout=10) for n in range(40)))
-            return answers, [len(node.calls) for node in mesh.nodes]
+            while not all(node.calls for node in mesh.nodes):
+                assert await asyncio.gather(*(echo(b"%d" % n, timeout=10) for n in range(20))) == [
+                    b"%d" % n for n in range(20)
+                ]
+            return sum(len(node.calls) for node in mesh.nodes)
 
-    answers, calls = asyncio.run(run())
-
-    assert answers == [b"%d" % n for n in range(40)]
-    assert sum(calls) == 40
-    assert min(calls) > 0
+    assert asyncio.run(run()) % 20 == 0
 
 
 def test_wrong_arguments_are_named():
