@@ -48,9 +48,11 @@ class Bench:
         self.ideals: dict[float, dict[str, float]] = {}
 
     def all_seeds(self, **what: Any) -> dict[str, float]:
+        """Return the figures of one scenario, over all seeds."""
         return figures([run(Scenario(seed=s, measured_s=self.seconds, **what)) for s in self.seeds])
 
     def row(self, picker: str, case: tuple[int, int, float], speeds: Speeds) -> dict[str, Any]:
+        """Return one line of the table: the picker beside the ideal at that rate."""
         rate, clients, interval_s = case
         if rate not in self.ideals:
             self.ideals[rate] = self.all_seeds(picker=IDEAL, rate=rate)
@@ -86,7 +88,10 @@ def main() -> None:
     ]
     work += [(name, OTHERS_CASE, Speeds.SLOTS) for name in arguments.pickers.split(",") if name]
     rows = []
-    heading = "picker           calls/s clients   age speeds   p50 ms  p99 ms  SED p99  ratio  mean ratio  left"
+    heading = (
+        "picker           calls/s clients   age speeds   p50 ms  p99 ms  SED p99  ratio"
+        "  mean ratio  left"
+    )
     if not arguments.json:
         print(heading, flush=True)
     for picker, case, speeds in work:

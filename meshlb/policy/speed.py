@@ -15,7 +15,8 @@ a server in that state would show. There are two kinds of evidence:
 The model is the hinge of ``SpeedCurve``. By queueing theory a server of c slots and mean service
 time s has base s, knee c, slope s/c, so with declared slots one number is left to learn. A slope
 or a knee of its own is taken only where the data speak clearly against theory, since latencies
-scatter by their own size. Old evidence is forgotten at an exponential rate.
+scatter by their own size. Old evidence is forgotten at an exponential rate. Long because the two
+kinds share one fit.
 """
 
 from __future__ import annotations
