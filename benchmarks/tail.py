@@ -3,14 +3,15 @@
 The fleet: 8 plain servers of 4 slots, exponential service times, 5 of mean 40 ms, 2 of 80 ms, 1 of
 160 ms: 625 calls/s. Every contender gets the same arrivals and a fleet of its own, one after
 another; a round is all of them once, in another order each time, and ratios are of figures pooled
-over the rounds. Failed calls count with the time that they took. CPU is of the whole machine, and
-of what the contender itself runs beside clients and servers, in parts of one core.
+over the rounds. Failed calls count with the time that they took. CPU is of the whole machine; then,
+in parts of one core, of what the contender itself runs beside clients and servers, and of clients.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import statistics
 import sys
 import time
@@ -84,9 +85,10 @@ CONTENDERS: dict[str, Callable[[Processes, list[int], int], Open]] = {
     "meshlb": meshlb(None),
     "meshlb --slots": meshlb(SLOTS),
 }
+CPU = ("cpu", "own_cpu", "clients_cpu")
 HEAD = (
     f"{'contender':16} {'p50 ms':>8} {'p99 ms':>8} {'of rounds':>15} {'mean ms':>8} {'failed':>7}"
-    f" {'p99/ideal':>10} {'mean/ideal':>11} {'p99/envoy':>10} {'CPU':>5} {'own CPU':>8}"
+    f" {'p99/ideal':>10} {'mean/ideal':>11} {'p99/envoy':>10} {'CPU':>5} {'own':>5} {'clients':>8}"
 )
 REACH = {16: (1.25, 1.3, 0.30), 64: (1.4, None, None)}
 """By clients: p99 to the ideal's, mean to the ideal's, p99 to Envoy's, at most."""
@@ -112,11 +114,21 @@ def measure(name: str, clients: int, rate: float, seed: int, args: argparse.Name
         ports = processes.servers(MEANS_MS, SLOTS, seed)
         open_ = CONTENDERS[name](processes, ports, clients)
         psutil.cpu_percent()
-        used, began = processes.cpu_seconds(len(ports)), time.monotonic()
+        used, of_clients, began = processes.cpu_seconds(len(ports)), ended_cpu_s(), time.monotonic()
         results = run(open_, clients, rate, args.warm_up + args.seconds, seed)
-        own = (processes.cpu_seconds(len(ports)) - used) / (time.monotonic() - began)
-        counted = [one for one in results if one[0] >= args.warm_up]
-        return counted, psutil.cpu_percent() / 100, own
+        elapsed_s = time.monotonic() - began
+        cpu = {
+            "cpu": psutil.cpu_percent() / 100,
+            "own_cpu": (processes.cpu_seconds(len(ports)) - used) / elapsed_s,
+            "clients_cpu": (ended_cpu_s() - of_clients) / elapsed_s,
+        }
+        return [one for one in results if one[0] >= args.warm_up], cpu
+
+
+def ended_cpu_s() -> float:
+    """Return the CPU time of all processes started here that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def compare(clients: int, rate: float, names: list[str], args: argparse.Namespace) -> Any:
@@ -126,18 +138,15 @@ def compare(clients: int, rate: float, names: list[str], args: argparse.Namespac
     for number in range(args.rounds):
         first = number % len(names)
         for name in names[first:] + names[:first]:
-            results, cpu, own = measure(name, clients, rate, args.seed + number, args)
+            results, cpu = measure(name, clients, rate, args.seed + number, args)
             pooled[name] += results
-            rounds[name].append({"cpu": cpu, "own_cpu": own, **figures(results)})
+            rounds[name].append({**cpu, **figures(results)})
             p99 = rounds[name][-1]["p99_ms"]
             print(f"  round {number + 1}: {name} p99 {p99:.0f} ms", file=sys.stderr)
     return {
         name: figures(pooled[name])
-        | {
-            "cpu": statistics.fmean(one["cpu"] for one in rounds[name]),
-            "own_cpu": statistics.fmean(one["own_cpu"] for one in rounds[name]),
-            "rounds": rounds[name],
-        }
+        | {key: statistics.fmean(one[key] for one in rounds[name]) for key in CPU}
+        | {"rounds": rounds[name]}
         for name in names
     }
 
@@ -167,8 +176,8 @@ def table(clients: int, rate: float, found: dict[str, Any]) -> str:
         lines.append(
             f"{name:16} {one['p50_ms']:8.1f} {one['p99_ms']:8.1f}"
             f" {min(of_rounds):6.0f} .. {max(of_rounds):5.0f} {one['mean_ms']:8.1f}"
-            f" {one['failed']:7} {' '.join(parts)} {one['cpu']:5.0%} {one['own_cpu']:8.0%}"
-            f"  {saturation(one['cpu'])} {one['most_failed_of']}".rstrip()
+            f" {one['failed']:7} {' '.join(parts)} {one['cpu']:5.0%} {one['own_cpu']:5.0%}"
+            f" {one['clients_cpu']:8.0%}  {saturation(one['cpu'])} {one['most_failed_of']}".rstrip()
         )
     names = ("p99 to the ideal's", "mean to the ideal's", "p99 to Envoy's")
     for name in found:
