@@ -335,8 +335,32 @@ def curve_to_pb(curve: SpeedCurve) -> routing_pb2.SpeedCurve:
     )
 
 
-def table_to_pb(table: Table) -> routing_pb2.RoutingTable:
-    """Return the message of a table."""
+def table_node_to_pb(node: TableNode) -> routing_pb2.TableNode:
+    """Return the message of one node of a table."""
+    return routing_pb2.TableNode(
+        node_id=node.node_id,
+        incarnation=node.incarnation,
+        address=node.address,
+        authority=node.authority,
+        state=STATES[node.state],
+        weight=node.weight,
+        curve=None if node.curve is None else curve_to_pb(node.curve),
+        slot_count=node.slots,
+        zone=node.zone,
+    )
+
+
+def table_to_pb(
+    table: Table, made: dict[str, routing_pb2.TableNode] | None = None
+) -> routing_pb2.RoutingTable:
+    """Return the message of a table.
+
+    ``made`` keeps the messages of nodes, by node_id, for other subsets of this same table.
+    """
+    made = {} if made is None else made
+    for node in table.nodes:
+        if node.node_id not in made:
+            made[node.node_id] = table_node_to_pb(node)
     return routing_pb2.RoutingTable(
         service=table.service,
         controller_id=table.controller_id,
@@ -345,20 +369,7 @@ def table_to_pb(table: Table) -> routing_pb2.RoutingTable:
         complete=table.complete,
         picker=table.picker,
         idempotent_methods=table.idempotent_methods,
-        nodes=[
-            routing_pb2.TableNode(
-                node_id=n.node_id,
-                incarnation=n.incarnation,
-                address=n.address,
-                authority=n.authority,
-                state=STATES[n.state],
-                weight=n.weight,
-                curve=None if n.curve is None else curve_to_pb(n.curve),
-                slot_count=n.slots,
-                zone=n.zone,
-            )
-            for n in table.nodes
-        ],
+        nodes=[made[node.node_id] for node in table.nodes],
     )
 
 

@@ -76,9 +76,12 @@ class Ticker:
             watcher.mailbox.put_table(wire.table_to_pb(table))
 
     def _publish(self, plan: Plan) -> None:
-        # Tables are alike for all clients below the subset size, so one message serves them all.
+        # Tables are alike for all clients below the subset size, so one message serves them all;
+        # above it, the messages of the nodes do.
         made: dict[str, routing_pb2.RoutingTable] = {}
+        nodes: dict[str, dict[str, routing_pb2.TableNode]] = {}
         for service, table in plan.tables.items():
+            nodes[service] = {}
             log.debug(
                 "table_published", service=service, version=table.version, nodes=len(table.nodes)
             )
@@ -86,9 +89,9 @@ class Ticker:
             whole = plan.tables.get(watcher.service)
             if whole is None:
                 continue
-            own = self.fleet.table_of(watcher.service, watcher.client_id)
+            own = self.fleet.table_of(watcher.service, watcher.client_id) or whole
             if own is not whole:
-                self.give_table(watcher)
+                watcher.mailbox.put_table(wire.table_to_pb(own, nodes[watcher.service]))
                 continue
             if watcher.service not in made:
                 made[watcher.service] = wire.table_to_pb(whole)

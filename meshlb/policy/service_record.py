@@ -33,6 +33,9 @@ class ServiceRecord:
         """Grows when nodes or watchers come or go."""
         self.table: Table | None = None
         self._table_at = 0.0
+        self._ring_of: Table | None = None
+        """Table that ``_ring`` is of."""
+        self._ring: list[str] = []
         weights = plugins.load(WEIGHTS, settings.weight)
         self._weight = weights.weight
         self._weight_params = weights.Params(**settings.weight_params)
@@ -225,7 +228,9 @@ class ServiceRecord:
             return table
         ids: Sequence[str] = [n.node_id for n in table.nodes]
         if len(ids) > self.settings.subset_size:
-            ids = subsets.subset(subsets.ring(ids), client.number, self.settings.subset_size)
+            if self._ring_of is not table:
+                self._ring_of, self._ring = table, subsets.ring(ids)
+            ids = subsets.subset(self._ring, client.number, self.settings.subset_size)
             chosen = set(ids)
             nodes = tuple(n for n in table.nodes if n.node_id in chosen)
             table = dataclasses.replace(table, nodes=nodes)
