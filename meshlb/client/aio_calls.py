@@ -14,7 +14,7 @@ import grpc.aio
 
 from meshlb.client.aio_course import CANCELLED_HERE, AioCourse, _now
 from meshlb.client.aio_replay import AioReplay
-from meshlb.client.aio_waiting import raised
+from meshlb.client.aio_waiting import metadata, raised
 
 EOF = grpc.aio.EOF
 FINISHED = "RPC already finished."
@@ -26,6 +26,8 @@ class _Held:
     """All that the four have in common."""
 
     __slots__ = ("__weakref__", "_course")
+    _channel = None
+    """Of no channel of gRPC's: before 1.80 those look for calls of their own in every task."""
 
     def __init__(self, course: AioCourse) -> None:
         self._course = course
@@ -76,15 +78,18 @@ class _Held:
             except (grpc.aio.AioRpcError, asyncio.CancelledError):
                 if not course.ended:
                     raise  # the one who asks was cancelled, not the call
-                return grpc.aio.Metadata()
+                failure = course.failure
+                return metadata(() if failure is None else failure.initial_metadata())
             found = await inner.initial_metadata()
             if course.inner is inner or course.ended:
                 return found
 
     async def trailing_metadata(self) -> Any:
         """Wait for the end; return its trailing metadata."""
-        last = await self._course.settled()
-        return grpc.aio.Metadata() if last is None else await last.trailing_metadata()
+        last, failure = await self._course.settled(), self._course.failure
+        if last is not None:
+            return await last.trailing_metadata()
+        return metadata(() if failure is None else failure.trailing_metadata())
 
     async def code(self) -> Any:
         """Wait for the end; return its status."""
@@ -106,8 +111,10 @@ class _Held:
 
     async def debug_error_string(self) -> Any:
         """Wait for the end; return gRPC's own words on it."""
-        last = await self._course.settled()
-        if last is None or self._course.complete:
+        last, course = await self._course.settled(), self._course
+        if course.failure is not None:
+            return course.failure.debug_error_string()
+        if last is None or course.complete:
             return await self.details()
         return await last.debug_error_string()
 
@@ -223,22 +230,13 @@ class _ManyRequests(_Held):
         if not taken:
             if course.cancelled:
                 raise asyncio.CancelledError
-            if await self.code() is not grpc.StatusCode.OK:
-                raise await self._error()
+            if course.failure is not None:
+                raise raised(course.failure)
             raise asyncio.InvalidStateError(FINISHED)
 
     async def done_writing(self) -> None:
         """Say that there are no more requests; twice does no harm."""
         written(self._course.replay).done_writing()
-
-    async def _error(self) -> grpc.aio.AioRpcError:
-        return grpc.aio.AioRpcError(
-            await self.code(),
-            await self.initial_metadata(),
-            await self.trailing_metadata(),
-            await self.details(),
-            await self.debug_error_string(),
-        )
 
 
 def written(replay: AioReplay | None) -> AioReplay:

@@ -29,6 +29,10 @@ CANCELLED_HERE = "Locally cancelled by application!"
 """gRPC's own words; a server's CANCELLED differs in nothing else."""
 
 
+UNMASKED_AFTER_S = (0.0, 0.0, 0.001, 0.004, 0.016, 0.064)
+"""How long to wait for a broken stream's status; it is there at the second look."""
+
+
 class AioMethod(Method):
     """A method whose calls belong to one event loop."""
 
@@ -46,6 +50,41 @@ def now_of(coroutine: Coroutine[Any, Any, Any]) -> Any:
         return done.value
     coroutine.close()
     raise AssertionError("an ended call had something to wait for")
+
+
+def _masked(inner: Any) -> bool:
+    """Return whether gRPC has put its own failure to write in the place of the true status.
+
+    It does so where a stream of requests meets the end of the call; the true status follows.
+    """
+    return (
+        now_of(inner.code()) is grpc.StatusCode.INTERNAL
+        and now_of(inner.details()) == "Internal error from Core"
+    )
+
+
+class StatusError(NoNodeError):
+    """The status of a stream of requests as it was at its end: gRPC may put another there later."""
+
+    def __init__(self, code: grpc.StatusCode, inner: Any) -> None:
+        super().__init__(code, now_of(inner.details()))
+        self._debug = now_of(inner.debug_error_string())
+        self._metadata = tuple(
+            tuple(now_of(found) or ())
+            for found in (inner.initial_metadata(), inner.trailing_metadata())
+        )
+
+    def debug_error_string(self) -> str:
+        """Return gRPC's own words."""
+        return str(self._debug)
+
+    def initial_metadata(self) -> tuple[Any, ...]:
+        """Return the node's."""
+        return self._metadata[0]
+
+    def trailing_metadata(self) -> tuple[Any, ...]:
+        """Return the node's."""
+        return self._metadata[1]
 
 
 class AioCourse:
@@ -149,19 +188,40 @@ class AioCourse:
         attempt = self._attempt
         if attempt is None:
             return not self.ended
-        self._attempt = None
         code = now_of(inner.code())
-        now = _now()
         if code is not _OK:
-            return self._after_failure(inner, attempt, code, now)
+            if self.replay is not None and _masked(inner):
+                self.inner = None
+                self._task = self.method.loop.create_task(self._unmask(inner, attempt))
+                return True
+            return self._after_failure(inner, attempt, code)
+        self._attempt = None
+        now = _now()
         node, began_at = attempt
         self.method.routes.end(node, now - began_at, _SUCCEEDED, now)
         self._end()
         return False
 
+    async def _unmask(self, inner: Any, attempt: tuple[Node, float]) -> None:
+        """Wait for the true status of an attempt that gRPC could not write to any more."""
+        for delay_s in UNMASKED_AFTER_S:
+            await asyncio.sleep(delay_s)
+            if not _masked(inner):
+                break
+        if self._attempt is not attempt:
+            return
+        self.inner = inner
+        if now_of(inner.code()) is _OK:
+            self.attempt_done(inner)
+        else:
+            self._after_failure(inner, attempt, now_of(inner.code()))
+        self._wake()
+
     def _after_failure(
-        self, inner: Any, attempt: tuple[Node, float], code: grpc.StatusCode, now: float
+        self, inner: Any, attempt: tuple[Node, float], code: grpc.StatusCode
     ) -> bool:
+        self._attempt = None
+        now = _now()
         details = now_of(inner.details())
         here = code is grpc.StatusCode.CANCELLED and details == CANCELLED_HERE
         if self.cancelled or here:
@@ -183,7 +243,7 @@ class AioCourse:
             again = None
         if again is None or (self.deadline is not None and now + again.delay_s >= self.deadline):
             self.complete = tries.complete
-            self._end(self._final(tries, again, details))
+            self._end(self._final(tries, again, inner, code))
             return False
         self.inner = None
         if again.delay_s > 0:
@@ -199,12 +259,17 @@ class AioCourse:
             self._end(_ended_by(error))
         return True
 
-    def _final(self, tries: Tries, again: Again | None, details: str | None) -> NoNodeError | None:
+    def _final(
+        self, tries: Tries, again: Again | None, inner: Any, code: grpc.StatusCode
+    ) -> NoNodeError | None:
         """Return what the call ended with, if that is not gRPC's own call."""
+        details = now_of(inner.details())
         if again is not None and again.waits:
             return not_ready_in_time(self.method.routes, details)
         if tries.refused:
             return every_node_refuses(self.method.routes, details)
+        if self.replay is not None and not tries.complete:
+            return StatusError(code, inner)
         return None
 
     def _resume(self) -> bool:

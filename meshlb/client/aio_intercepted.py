@@ -21,6 +21,9 @@ from meshlb.client.aio_replay import AioReplay
 class Intercepted:
     """All that the four have in common. Dropping one whose call runs cancels it."""
 
+    _channel = None
+    """As in ``aio_calls``."""
+
     def __init__(
         self, chain: Coroutine[Any, Any, Any], timeout: float | None, replay: AioReplay | None
     ) -> None:

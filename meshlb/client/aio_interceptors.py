@@ -66,6 +66,9 @@ class Chain:
 class UnaryAnswer(grpc.aio.UnaryUnaryCall, grpc.aio.StreamUnaryCall):  # type: ignore[type-arg]
     """A response in the place of a call: it has ended, and well."""
 
+    _channel = None
+    """As in ``aio_calls``."""
+
     def __init__(self, response: Any, call: Any) -> None:
         del call
         self._response = response
@@ -126,6 +129,9 @@ class UnaryAnswer(grpc.aio.UnaryUnaryCall, grpc.aio.StreamUnaryCall):  # type: i
 
 class StreamAnswer(grpc.aio.UnaryStreamCall, grpc.aio.StreamStreamCall):  # type: ignore[type-arg]
     """An iterator of responses in the place of a call; all else is of the call made, if any."""
+
+    _channel = None
+    """As in ``aio_calls``."""
 
     def __init__(self, responses: Any, call: Any) -> None:
         is_async = hasattr(responses, "__aiter__")

@@ -1,4 +1,9 @@
-"""One gRPC channel to one node, for asyncio: a task follows its connectivity."""
+"""One gRPC channel to one node, for asyncio.
+
+A task follows its connectivity until it is connected; from then on a timer looks, and calls that
+fail tell the rest. A watch that is still pending when its loop has ended makes gRPC print a
+traceback into the next loop, and gRPC ends none while the caller holds a call of that channel.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +17,15 @@ import grpc.aio
 from meshlb.client.link import node_options
 from meshlb.client.routes import LinkState, Node, Routes
 
+_READY = grpc.ChannelConnectivity.READY
 _STATES = {
-    grpc.ChannelConnectivity.READY: LinkState.READY,
+    _READY: LinkState.READY,
     grpc.ChannelConnectivity.TRANSIENT_FAILURE: LinkState.DOWN,
 }
 RECHECK_S = 0.05
+LOOK_EVERY_S = 0.1
+"""At a connected node: a look costs two microseconds."""
+CLOSES_IN_S = 0.2
 
 
 class AioLink:
@@ -63,10 +72,11 @@ class AioLink:
             self._closing = self._loop.create_task(self._stop())
 
     async def _stop(self) -> None:
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.wait((self._watching,))
         await self.channel.close()
+        if self._watching is not None:
+            # Closing ends the watch, unless the caller holds a call.
+            await asyncio.wait((self._watching,), timeout=CLOSES_IN_S)
+            self._watching.cancel()
 
     def _look(self) -> grpc.ChannelConnectivity | None:
         """Tell what state the channel is in now; None: it is closed.
@@ -85,8 +95,19 @@ class AioLink:
         return state
 
     async def _watch(self) -> None:
-        while (state := self._look()) is not None:
-            await self.channel.wait_for_state_change(state)
+        while (state := self._look()) is not None and state is not _READY:
+            try:
+                await self.channel.wait_for_state_change(state)
+            except (grpc.aio.UsageError, RuntimeError, AssertionError):  # closed meanwhile
+                return
+        self._loop.call_later(LOOK_EVERY_S, self._look_again)
+
+    def _look_again(self) -> None:
+        state = self._look()
+        if state is _READY:
+            self._loop.call_later(LOOK_EVERY_S, self._look_again)
+        elif state is not None:
+            self._watching = self._loop.create_task(self._watch())
 
 
 def opener(

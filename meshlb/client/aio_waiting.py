@@ -89,7 +89,15 @@ class AioWaitingRoom:
 
 def raised(failure: NoNodeError) -> grpc.aio.AioRpcError:
     """Return what grpc.aio raises for a call that ended so."""
-    empty: Any = grpc.aio.Metadata()
     return grpc.aio.AioRpcError(
-        failure.code(), empty, empty, failure.details(), failure.debug_error_string()
+        failure.code(),
+        metadata(failure.initial_metadata()),
+        metadata(failure.trailing_metadata()),
+        failure.details(),
+        failure.debug_error_string(),
     )
+
+
+def metadata(pairs: tuple[Any, ...]) -> Any:
+    """Return pairs as grpc.aio does."""
+    return grpc.aio.Metadata.from_tuple(pairs)
