@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import resource
 import subprocess
 import sys
 import time
@@ -163,12 +164,14 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=30, help="counted, a size")
     parser.add_argument("--settle", type=float, default=10, help="not counted")
     parser.add_argument("--flips", type=float, default=2, help="health changes a second")
-    parser.add_argument("--per-connection", type=int, default=50, help="streams a connection")
+    parser.add_argument("--per-connection", type=int, default=1, help="streams a connection")
     parser.add_argument("--quick", action="store_true", help="a look; says little")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     if args.quick:
         args.sizes, args.seconds, args.settle, args.calling = ["60x20"], 3.0, 0.5, "yes"
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection is a file, at both ends
     print(f"{describe()}\n\n{HEAD}", flush=True)
     runs, lines = [], []
     modes = {"no": (False,), "yes": (True,), "both": (False, True)}[args.calling]
