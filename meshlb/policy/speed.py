@@ -43,10 +43,11 @@ HOLD_S = 300.0
 SHAPE_FORGET_S = 60.0
 """Time constant for the curve's shape, which changes seldom and takes more calls to tell."""
 
-SHAPE_S = 5.0
-"""A shape is fitted at most so often, once it rests on ``SHAPE_CALLS``."""
+SHAPE_S = 10.0
+"""A shape is fitted again after this; fitting is dear, and a controller has thousands of nodes."""
 
-SHAPE_CALLS = 200.0
+SHAPE_GROWTH = 1.2
+"""And whenever it would rest on so many times the calls of the last one."""
 
 REFIT_S = 0.5
 """A curve is scaled to the newest calls at most so often."""
@@ -138,13 +139,16 @@ class _Evidence:
 class _Source:
     """One kind of evidence: a long memory for the shape of the curve, a short one for its level."""
 
-    __slots__ = ("_curve", "_curve_at", "_shape", "_shape_at", "_slots", "long", "short")
+    __slots__ = (
+        "_curve", "_curve_at", "_shape", "_shape_at", "_shape_calls", "_slots", "long", "short",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.long = _Evidence(SHAPE_FORGET_S)
         self.short = _Evidence(FORGET_S)
         self._shape: SpeedCurve | None = None
         self._shape_at = -math.inf
+        self._shape_calls = 0.0
         self._curve: SpeedCurve | None = None
         self._curve_at = -math.inf
         self._slots: int | None = None
@@ -169,10 +173,14 @@ class _Source:
         ):
             return self._curve
         self._curve_at = now
-        every_s = SHAPE_S if self.long.calls > SHAPE_CALLS else REFIT_S
-        if self._shape is None or slots != self._slots or now - self._shape_at >= every_s:
+        if (
+            self._shape is None
+            or slots != self._slots
+            or now - self._shape_at >= SHAPE_S
+            or self.long.calls >= SHAPE_GROWTH * self._shape_calls
+        ):
             self._shape = fit(self.long.points(), slots)
-            self._shape_at = now
+            self._shape_at, self._shape_calls = now, self.long.calls
             self._slots = slots
         self._curve = None if self._shape is None else _scaled(self._shape, self.short.points())
         return self._curve
