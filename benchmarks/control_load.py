@@ -134,6 +134,15 @@ class Sidecar:
         return self.report.health == load_pb2.HEALTH_NOT_SERVING
 
 
+async def write(call: Any, message: Any) -> None:
+    """Send one message; raise with the status of a stream that has ended."""
+    try:
+        await call.write(message)
+    except (asyncio.InvalidStateError, grpc.aio.AioRpcError) as error:
+        code, details = await call.code(), await call.details()
+        raise ConnectionError(f"{code.name}: {details}") from error
+
+
 async def sidecars(controller: str, options: dict[str, Any]) -> dict[str, Any]:
     """Report for all nodes; flip some nodes' health; return when each flip was sent."""
     count, window, rng = options["streams"], Window(), random.Random(1)
@@ -149,7 +158,7 @@ async def sidecars(controller: str, options: dict[str, Any]) -> dict[str, Any]:
         node = nodes[number]
         call = stream_of(channels[number % len(channels)], "ReportLoad")
         next_at = time.monotonic() + REPORT_S * (number + 1) / count
-        await call.write(node.request)
+        await write(call, node.request)
         opened += 1
         while True:
             wait_s = next_at - time.monotonic()
@@ -157,7 +166,7 @@ async def sidecars(controller: str, options: dict[str, Any]) -> dict[str, Any]:
                 await asyncio.sleep(wait_s)
             flipped = node.move()
             now = time.monotonic()
-            await call.write(node.request)
+            await write(call, node.request)
             if window.open(now):
                 reports += 1
                 lateness_s.append(now - next_at)
@@ -183,13 +192,13 @@ async def sidecars(controller: str, options: dict[str, Any]) -> dict[str, Any]:
     flipping = asyncio.create_task(flip())
     cpu = await window.over()
     await asyncio.sleep(options["late_s"])  # a stream that ended would make nodes look silent
-    broken = sum(1 for task in tasks if task.done())
+    broken = [repr(task.exception()) for task in tasks if task.done()]
     for task in (flipping, *tasks):
         task.cancel()
     await asyncio.gather(flipping, *tasks, return_exceptions=True)
     late = sorted(lateness_s) or [0.0]
     return {
-        "cpu": cpu, "reports": reports, "broken": broken, "flips": flips,
+        "cpu": cpu, "reports": reports, "broken": broken[:3], "ended": len(broken), "flips": flips,
         "late_p99_s": late[int(len(late) * 0.99)],
     }  # fmt: skip
 
@@ -241,7 +250,7 @@ async def clients(controller: str, options: dict[str, Any]) -> dict[str, Any]:
         channel = channels[number % len(channels)]
         call = stream_of(channel, "WatchRoutes", balance_pb2.WatchRoutesResponse)
         subscribe = balance_pb2.Subscribe(service=one.service, client_id=one.client_id)
-        await call.write(balance_pb2.WatchRoutesRequest(subscribe=subscribe))
+        await write(call, balance_pb2.WatchRoutesRequest(subscribe=subscribe))
         async for message in call:
             now = time.monotonic()
             kind = message.WhichOneof("message")
@@ -251,7 +260,7 @@ async def clients(controller: str, options: dict[str, Any]) -> dict[str, Any]:
             table = message.table
             seen.extend((node_id, sick, now, number) for node_id, sick in one.take(table))
             ack = balance_pb2.TableAck(epoch=table.epoch, version=table.version)
-            await call.write(balance_pb2.WatchRoutesRequest(ack=ack))
+            await write(call, balance_pb2.WatchRoutesRequest(ack=ack))
 
     async def say(number: int) -> None:
         call = stream_of(channels[number % len(channels)], "ReportCalls",
@@ -265,7 +274,7 @@ async def clients(controller: str, options: dict[str, Any]) -> dict[str, Any]:
         obeying = asyncio.create_task(obey())
         try:
             while True:
-                await call.write(all_[number].count())
+                await write(call, all_[number].count())
                 got["reports"] += window.open(time.monotonic())
                 await asyncio.sleep(interval_s[0])
         finally:
@@ -278,12 +287,15 @@ async def clients(controller: str, options: dict[str, Any]) -> dict[str, Any]:
     await window.told()
     cpu = await window.over()
     await asyncio.sleep(options["late_s"])
-    broken = sum(1 for task in tasks if task.done())
+    broken = [repr(task.exception()) for task in tasks if task.done()]
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     subsets = [list(one.sick) for one in all_]
-    return {"cpu": cpu, **got, "broken": broken, "seen": seen, "subsets": subsets}
+    return {
+        "cpu": cpu, **got, "broken": broken[:3], "ended": len(broken), "seen": seen,
+        "subsets": subsets,
+    }  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -117,7 +117,8 @@ def measure(streams: int, clients: int, call: bool, args: argparse.Namespace) ->
         "controller_cpu": cpu, "controller_rss_mb": memory[0], "controller_uss_mb": memory[1],
         "machine_cpu": machine, "sidecars_cpu": side["cpu"], "clients_cpu": client["cpu"],
         "sidecars_late_p99_ms": side["late_p99_s"] * 1000,
-        "broken_streams": side["broken"] + client["broken"],
+        "streams_ended": side["ended"] + client["ended"],
+        "ended_of": side["broken"] + client["broken"],
         "changes": len(found), "missed": missed,
         "p50_ms": found[len(found) // 2] if found else math.nan,
         "p99_ms": found[int(len(found) * 0.99)] if found else math.nan,
@@ -129,8 +130,10 @@ def row(one: dict[str, Any]) -> str:
     """Return one size's figures as a line."""
     load = f"{one['sidecars_cpu']:.0%} + {one['clients_cpu']:.0%}"
     notes = [saturation(one["machine_cpu"])]
-    if one["broken_streams"]:
-        notes.append(f"{one['broken_streams']} streams ended")
+    if one["streams_ended"]:
+        notes.append(
+            f"{one['streams_ended']} streams ended: {' '.join(one['ended_of'][0].split())}"
+        )
     return (
         f"{one['streams']:8} {one['clients']:8} {'yes' if one['calling'] else 'no':>8}"
         f" {one['reports_per_s']:10.0f} {one['tables_per_s']:9.0f} {one['shares_per_s']:9.0f}"
@@ -142,8 +145,8 @@ def row(one: dict[str, Any]) -> str:
 
 def broken(one: dict[str, Any]) -> str | None:
     """Return why a size is more than the controller carries; None: it is not."""
-    if one["broken_streams"]:
-        return f"{one['broken_streams']} streams ended"
+    if one["streams_ended"]:
+        return f"{one['streams_ended']} streams ended"
     if one["missed"] > 0.01 * (one["missed"] + one["changes"]):
         return f"{one['missed']} changes never arrived"
     if not one["p99_ms"] <= BROKEN_P99_MS:
