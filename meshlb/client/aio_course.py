@@ -120,7 +120,7 @@ class AioCourse:
         """``args`` are metadata, credentials, wait_for_ready, compression."""
         self.method = method
         self.replay = replay
-        self._request = request
+        self._request = None if replay is not None else request
         self._args = args
         now = _now()
         if method.timeout_s is not None:
@@ -237,7 +237,8 @@ class AioCourse:
             now,
             (code, details, tuple(now_of(inner.trailing_metadata()) or ())),
             delivered=self._delivered,
-            resume=self._resume if self.method.resume is not None else None,
+            # What a stream of requests has said cannot be said otherwise.
+            resume=self._resume if self.method.resume and self.replay is None else None,
         )
         if self.replay is not None and not self.replay.replayable:
             again = None

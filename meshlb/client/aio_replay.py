@@ -22,7 +22,10 @@ class AioReplay:
         """The call ended: nobody reads any more."""
         self.done = False
         """There are no more requests to come."""
+        self.written_by_hand = requests is None
+        """The caller writes."""
         self._source = requests
+        """None once it is being read, so that it ends with whoever reads it."""
         self._kept: list[Any] = []
         self._dropped = 0
         """Items at the front that are no longer kept."""
@@ -35,11 +38,6 @@ class AioReplay:
         """Set when a waiting reader should look again."""
         self._taken = asyncio.Event()
         """Set when gRPC has taken all there is, and when nobody will."""
-
-    @property
-    def written_by_hand(self) -> bool:
-        """Whether the caller writes."""
-        return self._source is None
 
     @property
     def replayable(self) -> bool:
@@ -97,25 +95,26 @@ class AioReplay:
                 raise self._failure
             if self.done:
                 return
-            if self._source is not None and self._pump is None:
-                self._pump = asyncio.create_task(self._pump_source())
+            if self._source is not None:
+                source, self._source = self._source, None
+                self._pump = asyncio.create_task(self._pump_from(source))
             self._came.clear()
             await self._came.wait()
 
-    async def _pump_source(self) -> None:
+    async def _pump_from(self, source: Iterable[Any] | AsyncIterable[Any]) -> None:
         # One task for all attempts: a source may hold what belongs to a task, such as a timeout.
         try:
-            if isinstance(self._source, AsyncIterable):
-                async for request in self._source:
+            if isinstance(source, AsyncIterable):
+                async for request in source:
                     if not await self.write(request):
                         return
             else:
-                for request in self._source or ():
+                for request in source:
                     if not await self.write(request):
                         return
         except asyncio.CancelledError:
             if self.stopped:
-                raise
+                return  # raised on, it would hold the source
             self._failure = RuntimeError("the iterator of requests was cancelled")
         except BaseException as error:  # handed on to whoever reads
             self._failure = error
