@@ -58,6 +58,11 @@ KNEES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192, 256)
 CLEAR_GAIN = 0.15
 """Log-likelihood a call (nats) by which a curve of its own must beat theory."""
 
+HEADROOM = 2.0
+"""Knee and capacity are at most so many times what was seen at the node. What delays all calls
+alike, such as a client short of CPU, looks like a node that no load slows down; believed without a
+bound it draws every call, and its real queue is then taken for more of the same."""
+
 SLOPE_PRIOR_CALLS = 20.0
 """Theory's slope counts as much as so many calls."""
 
@@ -182,7 +187,8 @@ class _Source:
             self._shape = fit(self.long.points(), slots)
             self._shape_at, self._shape_calls = now, self.long.calls
             self._slots = slots
-        self._curve = None if self._shape is None else _scaled(self._shape, self.short.points())
+        points = self.short.points()
+        self._curve = None if self._shape is None else _scaled(self._shape, points, slots)
         return self._curve
 
 
@@ -229,11 +235,21 @@ class SpeedLearner:
         return source.curve(now, slots)
 
 
-def _scaled(shape: SpeedCurve, points: Sequence[_Point]) -> SpeedCurve:
-    """Return the curve of that shape which agrees with the points in the mean."""
+def _scaled(shape: SpeedCurve, points: Sequence[_Point], slots: int | None) -> SpeedCurve:
+    """Return the curve of that shape which agrees with the points in the mean.
+
+    Its capacity, 1/slope, is that of the declared slots at the most, else HEADROOM times the
+    greatest flow among the points.
+    """
     calls = sum(p.calls for p in points)
     ratio = sum(p.seconds / shape.latency_s(p.found) for p in points) / calls
     base_s, slope_s = shape.base_s * ratio, shape.slope_s * ratio
+    if slots is not None:
+        slope_s = max(slope_s, base_s / max(1, slots))
+    else:
+        often = [p for p in points if p.calls >= 0.05 * calls] or points
+        flow = max((p.found + 1) * p.calls / p.seconds for p in often)
+        slope_s = max(slope_s, 1.0 / (HEADROOM * flow))
     return SpeedCurve(_within(base_s, _LEAST_S), _within(slope_s, _LEAST_SLOPE_S), shape.knee)
 
 
@@ -243,7 +259,8 @@ def fit(points: Sequence[_Point], slots: int | None) -> SpeedCurve | None:
         return None
     calls = sum(p.calls for p in points)
     seen = 1 + max(p.found for p in points if p.calls >= 0.005 * calls)
-    knees = [k for k in KNEES if k <= seen + 1] or [1]
+    most = HEADROOM * (1.0 + sum(p.found * p.calls for p in points) / calls)
+    knees = [k for k in KNEES if k <= min(seen + 1, most if slots is None else slots)] or [1]
     theory = [_by_theory(points, calls, knee) for knee in knees]
     trusted = (
         min(theory, key=lambda f: f.loss)
