@@ -111,3 +111,15 @@ def test_rubbish_is_left_out():
     learner.observe([LatencyBucket(0, 100, float("nan")), LatencyBucket(0, 0, 5.0)], 1.0)
 
     assert learner.curve(1.0, None) is None
+
+
+@pytest.mark.parametrize("slots", [None, 4])
+def test_what_delays_all_calls_alike_is_not_taken_for_endless_capacity(slots):
+    # A client short of CPU adds a second to each call: 20 calls/s are 20 in flight, 40 are 40.
+    rng, learner, now = random.Random(1), SpeedLearner(), 0.0
+    for _ in range(600):
+        now += 0.1
+        rate = rng.uniform(10, 60)
+        learner.observe_flow(rate * 1.0, rate * 0.1, round(rate * 0.1), now)
+
+    assert 1 / learner.curve(now, slots).slope_s < 2 * 60 + 10
