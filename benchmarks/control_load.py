@@ -8,6 +8,8 @@ They speak the real protocol. Each prints "ready" once all of its streams are op
 Sidecars keep one report a second whatever the controller orders, since the question is what it can
 carry; their figures move as a live server's do. Clients that call also send a whole count of their
 nodes at the pace that the controller orders.
+
+Long because both halves share one way to open streams and to count.
 """
 
 from __future__ import annotations
@@ -148,6 +150,7 @@ async def sidecars(controller: str, options: dict[str, Any]) -> dict[str, Any]:
     count, window, rng = options["streams"], Window(), random.Random(1)
     channels = open_channels(controller, count, options["per_connection"])
     nodes = [Sidecar(number, options["services"], rng) for number in range(count)]
+    opening = asyncio.Semaphore(100)
     flips: list[tuple[str, bool, float]] = []
     lateness_s: list[float] = []
     reports = 0
@@ -156,10 +159,13 @@ async def sidecars(controller: str, options: dict[str, Any]) -> dict[str, Any]:
     async def report(number: int) -> None:
         nonlocal reports, opened
         node = nodes[number]
-        call = stream_of(channels[number % len(channels)], "ReportLoad")
-        next_at = time.monotonic() + REPORT_S * (number + 1) / count
-        await write(call, node.request)
+        # A server rejects streams at random while over a thousand wait to be taken up.
+        async with opening:
+            call = stream_of(channels[number % len(channels)], "ReportLoad")
+            await write(call, node.request)
+            await call.read()  # the order: the stream is taken up
         opened += 1
+        next_at = time.monotonic() + REPORT_S * rng.random()
         while True:
             wait_s = next_at - time.monotonic()
             if wait_s > 0:
@@ -174,11 +180,7 @@ async def sidecars(controller: str, options: dict[str, Any]) -> dict[str, Any]:
                     flips.append((node.node_id, node.sick, now))
             next_at += REPORT_S
 
-    tasks = []
-    for number in range(count):
-        tasks.append(asyncio.create_task(report(number)))
-        if number % 20 == 19:
-            await asyncio.sleep(0.02)
+    tasks = [asyncio.create_task(report(number)) for number in range(count)]
     await until(lambda: opened == count, tasks)
     await window.told()
 
