@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from meshlb.policy.weights import Seen
 
 
+LEAST_USED = 1e-6
+"""A use smaller than this is no measurement; it would make a weight without bound."""
+
+
 @dataclass(frozen=True, slots=True)
 class Params:
     """Defaults of A58."""
@@ -30,4 +34,5 @@ def weight(seen: Seen, params: Params) -> float | None:
         return None
     if seen.report_age_s > params.expiry_s:
         return None
-    return qps / (used + (seen.errors_per_s or 0.0) / qps * params.error_penalty)
+    penalised = used + (seen.errors_per_s or 0.0) / qps * params.error_penalty
+    return qps / max(penalised, LEAST_USED)
