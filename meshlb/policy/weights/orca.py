@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from meshlb.policy.weights import Seen
 
-
 LEAST_USED = 1e-6
 """A use smaller than this is no measurement; it would make a weight without bound."""
 
