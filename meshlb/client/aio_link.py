@@ -34,7 +34,7 @@ class AioLink:
     __slots__ = ("_closing", "_loop", "_node", "_routes", "_watching", "channel")
 
     def __init__(self, routes: Routes, node: Node, channel: grpc.aio.Channel) -> None:
-        self.channel = channel
+        self.channel: Any = channel
         self._routes = routes
         self._node = node
         self._loop = asyncio.get_running_loop()
@@ -77,6 +77,9 @@ class AioLink:
             # Closing ends the watch, unless the caller holds a call.
             await asyncio.wait((self._watching,), timeout=CLOSES_IN_S)
             self._watching.cancel()
+        # gRPC's polling thread, which forbids a fork, ends with the last channel there is, and
+        # link and node hold each other.
+        self.channel = None
 
     def _look(self) -> grpc.ChannelConnectivity | None:
         """Tell what state the channel is in now; None: it is closed.
@@ -85,7 +88,7 @@ class AioLink:
         """
         if self._closing is not None:
             return None
-        state = self.channel.get_state(try_to_connect=True)
+        state: grpc.ChannelConnectivity = self.channel.get_state(try_to_connect=True)
         # A node that fails stays down while it is being connected to again.
         if (
             state is not grpc.ChannelConnectivity.CONNECTING
