@@ -24,12 +24,14 @@ class Goodbye(_message.Message):
     def __init__(self, drain: bool = ...) -> None: ...
 
 class ReportLoadResponse(_message.Message):
-    __slots__ = ("report_interval", "draining")
+    __slots__ = ("report_interval", "draining", "slot_count")
     REPORT_INTERVAL_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
+    SLOT_COUNT_FIELD_NUMBER: _ClassVar[int]
     report_interval: _duration_pb2.Duration
     draining: bool
-    def __init__(self, report_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., draining: bool = ...) -> None: ...
+    slot_count: int
+    def __init__(self, report_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., draining: bool = ..., slot_count: _Optional[int] = ...) -> None: ...
 
 class WatchRoutesRequest(_message.Message):
     __slots__ = ("subscribe", "ack")
@@ -140,3 +142,45 @@ class ListNodesResponse(_message.Message):
     NODES_FIELD_NUMBER: _ClassVar[int]
     nodes: _containers.RepeatedCompositeFieldContainer[NodeStatus]
     def __init__(self, nodes: _Optional[_Iterable[_Union[NodeStatus, _Mapping]]] = ...) -> None: ...
+
+class DrainNodeRequest(_message.Message):
+    __slots__ = ("service", "node_id", "request_id", "reason")
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    service: str
+    node_id: str
+    request_id: str
+    reason: str
+    def __init__(self, service: _Optional[str] = ..., node_id: _Optional[str] = ..., request_id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class DrainNodeResponse(_message.Message):
+    __slots__ = ("acknowledged_count", "client_count", "in_flight_count", "connection_count", "drained", "waiting_for")
+    ACKNOWLEDGED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    IN_FLIGHT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    CONNECTION_COUNT_FIELD_NUMBER: _ClassVar[int]
+    DRAINED_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FOR_FIELD_NUMBER: _ClassVar[int]
+    acknowledged_count: int
+    client_count: int
+    in_flight_count: float
+    connection_count: int
+    drained: bool
+    waiting_for: str
+    def __init__(self, acknowledged_count: _Optional[int] = ..., client_count: _Optional[int] = ..., in_flight_count: _Optional[float] = ..., connection_count: _Optional[int] = ..., drained: bool = ..., waiting_for: _Optional[str] = ...) -> None: ...
+
+class UndrainNodeRequest(_message.Message):
+    __slots__ = ("service", "node_id", "request_id")
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    service: str
+    node_id: str
+    request_id: str
+    def __init__(self, service: _Optional[str] = ..., node_id: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class UndrainNodeResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

@@ -63,6 +63,16 @@ class BalanceServiceStub(object):
                 request_serializer=meshlb_dot_v1_dot_balance__pb2.ListNodesRequest.SerializeToString,
                 response_deserializer=meshlb_dot_v1_dot_balance__pb2.ListNodesResponse.FromString,
                 _registered_method=True)
+        self.DrainNode = channel.unary_stream(
+                '/meshlb.v1.BalanceService/DrainNode',
+                request_serializer=meshlb_dot_v1_dot_balance__pb2.DrainNodeRequest.SerializeToString,
+                response_deserializer=meshlb_dot_v1_dot_balance__pb2.DrainNodeResponse.FromString,
+                _registered_method=True)
+        self.UndrainNode = channel.unary_unary(
+                '/meshlb.v1.BalanceService/UndrainNode',
+                request_serializer=meshlb_dot_v1_dot_balance__pb2.UndrainNodeRequest.SerializeToString,
+                response_deserializer=meshlb_dot_v1_dot_balance__pb2.UndrainNodeResponse.FromString,
+                _registered_method=True)
 
 
 class BalanceServiceServicer(object):
@@ -117,6 +127,22 @@ class BalanceServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DrainNode(self, request, context):
+        """Withdraws a node: it gets no new calls, those it has run to their end. Streams the progress
+        until nothing is left to wait for. The order outlives the stream, and the controller if that
+        has a state file. NOT_FOUND: no such node.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UndrainNode(self, request, context):
+        """Gives a withdrawn node new calls again. NOT_FOUND: no such node.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BalanceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -144,6 +170,16 @@ def add_BalanceServiceServicer_to_server(servicer, server):
                     servicer.ListNodes,
                     request_deserializer=meshlb_dot_v1_dot_balance__pb2.ListNodesRequest.FromString,
                     response_serializer=meshlb_dot_v1_dot_balance__pb2.ListNodesResponse.SerializeToString,
+            ),
+            'DrainNode': grpc.unary_stream_rpc_method_handler(
+                    servicer.DrainNode,
+                    request_deserializer=meshlb_dot_v1_dot_balance__pb2.DrainNodeRequest.FromString,
+                    response_serializer=meshlb_dot_v1_dot_balance__pb2.DrainNodeResponse.SerializeToString,
+            ),
+            'UndrainNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.UndrainNode,
+                    request_deserializer=meshlb_dot_v1_dot_balance__pb2.UndrainNodeRequest.FromString,
+                    response_serializer=meshlb_dot_v1_dot_balance__pb2.UndrainNodeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -285,6 +321,60 @@ class BalanceService(object):
             '/meshlb.v1.BalanceService/ListNodes',
             meshlb_dot_v1_dot_balance__pb2.ListNodesRequest.SerializeToString,
             meshlb_dot_v1_dot_balance__pb2.ListNodesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DrainNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/meshlb.v1.BalanceService/DrainNode',
+            meshlb_dot_v1_dot_balance__pb2.DrainNodeRequest.SerializeToString,
+            meshlb_dot_v1_dot_balance__pb2.DrainNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UndrainNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meshlb.v1.BalanceService/UndrainNode',
+            meshlb_dot_v1_dot_balance__pb2.UndrainNodeRequest.SerializeToString,
+            meshlb_dot_v1_dot_balance__pb2.UndrainNodeResponse.FromString,
             options,
             channel_credentials,
             insecure,

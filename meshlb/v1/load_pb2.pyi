@@ -56,7 +56,7 @@ class LatencyBucket(_message.Message):
     def __init__(self, in_flight_count: _Optional[int] = ..., call_count: _Optional[int] = ..., latency_sum: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class LoadReport(_message.Message):
-    __slots__ = ("node", "observe_time", "health", "in_flight_count", "queued_count", "succeeded_count", "failed_count", "latency", "host_cpu_utilization", "host_memory_utilization", "process_cpu_cores", "process_memory_bytes", "gpu_utilization", "gpu_memory_utilization", "kv_cache_utilization", "application_utilization", "requests_per_second", "errors_per_second", "token_in_count", "token_out_count", "time_to_first_token", "named_metrics")
+    __slots__ = ("node", "observe_time", "health", "in_flight_count", "queued_count", "succeeded_count", "failed_count", "latency", "host_cpu_utilization", "host_memory_utilization", "process_cpu_cores", "process_memory_bytes", "gpu_utilization", "gpu_memory_utilization", "kv_cache_utilization", "application_utilization", "requests_per_second", "errors_per_second", "token_in_count", "token_out_count", "time_to_first_token", "named_metrics", "connection_count")
     class NamedMetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -86,6 +86,7 @@ class LoadReport(_message.Message):
     TOKEN_OUT_COUNT_FIELD_NUMBER: _ClassVar[int]
     TIME_TO_FIRST_TOKEN_FIELD_NUMBER: _ClassVar[int]
     NAMED_METRICS_FIELD_NUMBER: _ClassVar[int]
+    CONNECTION_COUNT_FIELD_NUMBER: _ClassVar[int]
     node: NodeInfo
     observe_time: _timestamp_pb2.Timestamp
     health: Health
@@ -108,7 +109,8 @@ class LoadReport(_message.Message):
     token_out_count: int
     time_to_first_token: _duration_pb2.Duration
     named_metrics: _containers.ScalarMap[str, float]
-    def __init__(self, node: _Optional[_Union[NodeInfo, _Mapping]] = ..., observe_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., health: _Optional[_Union[Health, str]] = ..., in_flight_count: _Optional[int] = ..., queued_count: _Optional[int] = ..., succeeded_count: _Optional[int] = ..., failed_count: _Optional[int] = ..., latency: _Optional[_Iterable[_Union[LatencyBucket, _Mapping]]] = ..., host_cpu_utilization: _Optional[float] = ..., host_memory_utilization: _Optional[float] = ..., process_cpu_cores: _Optional[float] = ..., process_memory_bytes: _Optional[int] = ..., gpu_utilization: _Optional[float] = ..., gpu_memory_utilization: _Optional[float] = ..., kv_cache_utilization: _Optional[float] = ..., application_utilization: _Optional[float] = ..., requests_per_second: _Optional[float] = ..., errors_per_second: _Optional[float] = ..., token_in_count: _Optional[int] = ..., token_out_count: _Optional[int] = ..., time_to_first_token: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., named_metrics: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    connection_count: int
+    def __init__(self, node: _Optional[_Union[NodeInfo, _Mapping]] = ..., observe_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., health: _Optional[_Union[Health, str]] = ..., in_flight_count: _Optional[int] = ..., queued_count: _Optional[int] = ..., succeeded_count: _Optional[int] = ..., failed_count: _Optional[int] = ..., latency: _Optional[_Iterable[_Union[LatencyBucket, _Mapping]]] = ..., host_cpu_utilization: _Optional[float] = ..., host_memory_utilization: _Optional[float] = ..., process_cpu_cores: _Optional[float] = ..., process_memory_bytes: _Optional[int] = ..., gpu_utilization: _Optional[float] = ..., gpu_memory_utilization: _Optional[float] = ..., kv_cache_utilization: _Optional[float] = ..., application_utilization: _Optional[float] = ..., requests_per_second: _Optional[float] = ..., errors_per_second: _Optional[float] = ..., token_in_count: _Optional[int] = ..., token_out_count: _Optional[int] = ..., time_to_first_token: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., named_metrics: _Optional[_Mapping[str, float]] = ..., connection_count: _Optional[int] = ...) -> None: ...
 
 class NodeCalls(_message.Message):
     __slots__ = ("node_id", "in_flight_count", "started_count", "succeeded_count", "failed_count", "refused_count", "in_flight_time")
