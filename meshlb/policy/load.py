@@ -14,6 +14,9 @@ from meshlb.model import TableNode
 TRUST_OWN_AT = 8.0
 """Own calls in flight from which a client's own counts, scaled by its share, say it all."""
 
+USUAL_SHARE = 0.1
+"""Weight of the newest count in what is usual at a node: about the last ten of them."""
+
 EWMA_TAU_S = 10.0
 """Decay of the response time average (Finagle, Linkerd)."""
 
@@ -24,17 +27,37 @@ ERROR_PENALTY_S = 5.0
 class NodeLoad:
     """Live counts of one node in one client; outlives tables."""
 
-    __slots__ = ("in_flight", "others", "response_at", "response_s")
+    __slots__ = ("in_flight", "others", "response_at", "response_s", "usual")
 
     def __init__(self) -> None:
         self.in_flight = 0
         """Own calls started and not done."""
         self.others: float | None = None
-        """Calls of all other clients, by the controller's last count; None: unknown or stale."""
+        """Calls of all other clients, as expected from the controller's last count; None: unknown
+        or stale."""
+        self.usual: float | None = None
+        """Smoothed count of these; None: none yet."""
         self.response_s: float | None = None
         """Peak EWMA of response times; None: none seen yet."""
         self.response_at = 0.0
         """When that was last updated."""
+
+    def count_others(self, counted: float | None, age_s: float, base_s: float | None) -> None:
+        """Take the controller's count of the others in; it will be about ``age_s`` old when used.
+
+        Calls come and go in ``base_s``, the node's latency at low occupancy, so by then the count
+        has gone about exp(-age / 2 base) of the way from what is usual there; None: not known.
+        """
+        if counted is None:
+            self.others = None
+            return
+        usual = self.usual
+        if usual is None:
+            self.usual = self.others = counted
+            return
+        self.usual = usual = usual + USUAL_SHARE * (counted - usual)
+        keep = 1.0 if base_s is None else math.exp(-0.5 * age_s / base_s)
+        self.others = usual + (counted - usual) * keep
 
     def observe_response(self, latency_s: float, ok: bool, now: float) -> None:
         """Take one ended call in: a slower one replaces the average, a faster one decays it."""

@@ -71,15 +71,22 @@ class SimClient:
             self._history.append((report, [at.in_flight for at in self.loads]))
 
     def apply(
-        self, count: int, report: int, totals: Sequence[int], share: float, age_s: float
+        self,
+        count: int,
+        report: int,
+        totals: Sequence[int],
+        share: float,
+        age_s: float,
+        nodes: Sequence[TableNode],
     ) -> None:
         """Take in all clients' counts, less the own ones in them, told by that report."""
         history = self._history
         while history and history[0][0] < report:
             history.popleft()
         own = history[0][1] if history else [at.in_flight for at in self.loads]
-        for load, total, mine in zip(self.loads, totals, own, strict=True):
-            load.others = float(max(0, total - mine))
+        for load, total, mine, node in zip(self.loads, totals, own, nodes, strict=True):
+            base_s = None if node.curve is None else node.curve.base_s
+            load.count_others(float(max(0, total - mine)), age_s, base_s)
         self.load.share = share
         self.load.count_age_s = age_s
         self.applied = count

@@ -120,6 +120,7 @@ class _Simulation:
                 totals,
                 controller.share(client),
                 self.scenario.interval_s,
+                controller.table,
             )
         node = client.begin(controller.table, controller.version, self.now)
         self.at(self.report_at(number), self.begun, node)

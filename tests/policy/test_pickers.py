@@ -4,6 +4,8 @@ import random
 from collections import Counter
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from meshlb.model import SpeedCurve, TableNode
 from meshlb.policy.load import Candidate, ClientLoad, NodeLoad, occupancy
@@ -126,3 +128,40 @@ def test_occupancy_blends_what_is_known(own, total, share, others, wanted):
     client.in_flight, client.share = total, share
 
     assert occupancy(node, client) == pytest.approx(wanted)
+
+
+@given(st.floats(0, 1e3), st.floats(0, 1e3), st.floats(0, 60), st.floats(1e-6, 1e3))
+def test_an_old_count_lies_between_what_was_counted_and_what_is_usual(
+    usual, counted, age_s, base_s
+):
+    load = NodeLoad()
+    load.count_others(usual, age_s, base_s)
+    load.count_others(counted, age_s, base_s)
+
+    least, most = sorted((load.usual, counted))
+    assert least - 1e-6 <= load.others <= most + 1e-6
+
+
+def test_a_count_of_long_calls_is_kept_and_one_of_short_calls_forgotten():
+    long, short = NodeLoad(), NodeLoad()
+    for counted in (2.0, 10.0):
+        long.count_others(counted, 0.1, 10.0)
+        short.count_others(counted, 0.1, 0.01)
+
+    assert long.others == pytest.approx(10.0, abs=0.1)
+    assert short.others == pytest.approx(short.usual, abs=0.1)
+
+
+def test_a_count_that_is_not_known_is_none_and_what_is_usual_stays():
+    load = NodeLoad()
+    load.count_others(4.0, 0.1, None)
+    load.count_others(None, 0.1, None)
+
+    assert load.others is None
+    assert load.usual == 4.0
+
+
+def test_more_choices_find_the_idle_node_more_often():
+    made = nodes(5, 5, 5, 0)
+
+    assert picks(expected_delay, made, choices=8)[3] > picks(expected_delay, made, choices=2)[3]

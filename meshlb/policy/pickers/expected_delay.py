@@ -1,11 +1,12 @@
-"""Two nodes drawn by capacity, the one with the shorter expected delay taken, unless it is a toss.
+"""Four nodes drawn by capacity, the one with the shortest expected delay taken, or by a toss.
 
 The default. Expected delay: the node's speed curve at the occupancy believed there, which is the
 client's own count scaled up by its share where it has many calls in flight, the controller's count
 where it has few (see ``policy.load``). Counts that all clients share make them move as one, the
-more the older the counts are; so a difference in delay decides for sure only if it exceeds half of
-the counts' age, and below that in proportion: P(first) = 1/2 + (delay_2 - delay_1) / age. On own
-counts alone the shorter delay always wins. Works without curves, slots, share or counts, each of
+more the older the counts are; so a difference in delay decides for sure only if it exceeds three
+quarters of the counts' age, and below that in proportion: P(first) = 1/2 + (delay_2 - delay_1) /
+(1.5 age). The drawn ones meet one after the other. On own counts alone the shorter delay always
+wins. Works without curves, slots, share or counts, each of
 which makes it better. Source: shortest expected delay, power of two choices (Mitzenmacher),
 interpreting stale load (Dahlin); figures in docs/algorithms.md.
 """
@@ -28,7 +29,9 @@ class Params:
 
     trust_own_at: float = 8.0
     """Own calls in flight from which a small client goes by its own counts alone."""
-    doubt: float = 1.0
+    choices: int = 4
+    """Nodes drawn; at least 1."""
+    doubt: float = 1.5
     """Width of the toss, in ages of the controller's counts; 0: the shorter delay always wins."""
     explore: float = 0.005
     """Part of calls that go to any node alike, so that one that recovered is found out."""
@@ -38,8 +41,8 @@ class Params:
 
 class _ExpectedDelay:
     __slots__ = (
-        "_base_s", "_client", "_cumulative", "_doubt", "_explore", "_last", "_nodes", "_random",
-        "_total", "_trust_own_at",
+        "_base_s", "_client", "_cumulative", "_doubt", "_draws", "_explore", "_last", "_nodes",
+        "_random", "_total", "_trust_own_at",
     )  # fmt: skip
 
     def __init__(
@@ -62,6 +65,7 @@ class _ExpectedDelay:
         )
         """Latency of an idle node, mean by capacity: the time in which counts grow stale."""
         self._doubt = params.doubt
+        self._draws = range(max(1, int(params.choices)))
         self._explore = params.explore
         self._last = len(nodes) - 1
         self._random = rng.random  # one C call, so safe from several threads
@@ -73,10 +77,6 @@ class _ExpectedDelay:
         toss = draw()
         if toss < self._explore:
             return int(toss / self._explore * (last + 1))
-        cumulative = self._cumulative
-        total = self._total
-        first = bisect_right(cumulative, draw() * total, 0, last)
-        second = bisect_right(cumulative, draw() * total, 0, last)
         client = self._client
         share = client.share
         age_s = client.count_age_s
@@ -103,29 +103,27 @@ class _ExpectedDelay:
                 width_s = 0.0
             else:
                 width_s = self._doubt * (1.0 - trust) * age_s
-        if first == second:
-            if width_s:
-                return first
-            second = bisect_right(cumulative, draw() * total, 0, last)
-            if first == second:
-                return first
-        load, base_s, slope_s, offset = self._nodes[first]
-        others = load.others
-        own = load.in_flight
-        beyond = own * trust / share + offset
-        if trust < 1.0:
-            beyond += (1.0 - trust) * (own if others is None else own + others)
-        delay_s = base_s + slope_s * beyond if beyond > 0.0 else base_s
-        load, base_s, slope_s, offset = self._nodes[second]
-        others = load.others
-        own = load.in_flight
-        beyond = own * trust / share + offset
-        if trust < 1.0:
-            beyond += (1.0 - trust) * (own if others is None else own + others)
-        delay_s -= base_s + slope_s * beyond if beyond > 0.0 else base_s
-        if width_s:
-            return second if delay_s > (draw() - 0.5) * width_s else first
-        return second if delay_s > 0.0 else first
+        nodes = self._nodes
+        cumulative = self._cumulative
+        total = self._total
+        best = -1
+        best_s = 0.0
+        for _ in self._draws:
+            drawn = bisect_right(cumulative, draw() * total, 0, last)
+            if drawn == best:
+                continue
+            load, delay_s, slope_s, offset = nodes[drawn]
+            own = load.in_flight
+            beyond = own * trust / share + offset
+            if trust < 1.0:
+                others = load.others
+                beyond += (1.0 - trust) * (own if others is None else own + others)
+            if beyond > 0.0:
+                delay_s += slope_s * beyond
+            if best < 0 or best_s - delay_s > (width_s and (draw() - 0.5) * width_s):
+                best = drawn
+                best_s = delay_s
+        return best
 
 
 def build(
