@@ -189,12 +189,8 @@ class Routes:
             for node in self.nodes.values():
                 total = share.in_flight.get(node.info.node_id)
                 mine = own.get(node.info.node_id, 0)
-                curve = node.info.curve
-                node.load.count_others(
-                    None if total is None else max(0.0, total - mine),
-                    share.interval_s,
-                    None if curve is None else curve.base_s,
-                )
+                others = None if total is None else max(0.0, total - mine)
+                node.load.count_others(others, share.interval_s, node.info.curve)
             self._share_until = now + STALE_SHARE_INTERVALS * share.interval_s
 
     def expire(self, now: float) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from meshlb.model import TableNode
+from meshlb.model import SpeedCurve, TableNode
 
 TRUST_OWN_AT = 8.0
 """Own calls in flight from which a client's own counts, scaled by its share, say it all."""
@@ -42,11 +42,11 @@ class NodeLoad:
         self.response_at = 0.0
         """When that was last updated."""
 
-    def count_others(self, counted: float | None, age_s: float, base_s: float | None) -> None:
+    def count_others(self, counted: float | None, age_s: float, curve: SpeedCurve | None) -> None:
         """Take the controller's count of the others in; it will be about ``age_s`` old when used.
 
-        Calls come and go in ``base_s``, the node's latency at low occupancy, so by then the count
-        has gone about exp(-age / 2 base) of the way from what is usual there; None: not known.
+        Calls come and go in the node's latency, so by then the count has gone some of the way back
+        to what is usual there: exp(-age / 2 latency) of the difference is left. None: not known.
         """
         if counted is None:
             self.others = None
@@ -56,7 +56,7 @@ class NodeLoad:
             self.usual = self.others = counted
             return
         self.usual = usual = usual + USUAL_SHARE * (counted - usual)
-        keep = 1.0 if base_s is None else math.exp(-0.5 * age_s / base_s)
+        keep = 1.0 if curve is None else math.exp(-0.5 * age_s / curve.latency_s(usual))
         self.others = usual + (counted - usual) * keep
 
     def observe_response(self, latency_s: float, ok: bool, now: float) -> None:

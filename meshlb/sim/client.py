@@ -85,8 +85,7 @@ class SimClient:
             history.popleft()
         own = history[0][1] if history else [at.in_flight for at in self.loads]
         for load, total, mine, node in zip(self.loads, totals, own, nodes, strict=True):
-            base_s = None if node.curve is None else node.curve.base_s
-            load.count_others(float(max(0, total - mine)), age_s, base_s)
+            load.count_others(float(max(0, total - mine)), age_s, node.curve)
         self.load.share = share
         self.load.count_age_s = age_s
         self.applied = count

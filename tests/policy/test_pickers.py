@@ -134,9 +134,9 @@ def test_occupancy_blends_what_is_known(own, total, share, others, wanted):
 def test_an_old_count_lies_between_what_was_counted_and_what_is_usual(
     usual, counted, age_s, base_s
 ):
-    load = NodeLoad()
-    load.count_others(usual, age_s, base_s)
-    load.count_others(counted, age_s, base_s)
+    load, curve = NodeLoad(), SpeedCurve(base_s, base_s, 1.0)
+    load.count_others(usual, age_s, curve)
+    load.count_others(counted, age_s, curve)
 
     least, most = sorted((load.usual, counted))
     assert least - 1e-6 <= load.others <= most + 1e-6
@@ -145,8 +145,8 @@ def test_an_old_count_lies_between_what_was_counted_and_what_is_usual(
 def test_a_count_of_long_calls_is_kept_and_one_of_short_calls_forgotten():
     long, short = NodeLoad(), NodeLoad()
     for counted in (2.0, 10.0):
-        long.count_others(counted, 0.1, 10.0)
-        short.count_others(counted, 0.1, 0.01)
+        long.count_others(counted, 0.1, SpeedCurve(10.0, 1.0, 8.0))
+        short.count_others(counted, 0.1, SpeedCurve(0.01, 0.001, 8.0))
 
     assert long.others == pytest.approx(10.0, abs=0.1)
     assert short.others == pytest.approx(short.usual, abs=0.1)

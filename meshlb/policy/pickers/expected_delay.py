@@ -3,12 +3,11 @@
 The default. Expected delay: the node's speed curve at the occupancy believed there, which is the
 client's own count scaled up by its share where it has many calls in flight, the controller's count
 where it has few (see ``policy.load``). Counts that all clients share make them move as one, the
-more the older the counts are; so a difference in delay decides for sure only if it exceeds three
-quarters of the counts' age, and below that in proportion: P(first) = 1/2 + (delay_2 - delay_1) /
-(1.5 age). The drawn ones meet one after the other. On own counts alone the shorter delay always
-wins. Works without curves, slots, share or counts, each of
-which makes it better. Source: shortest expected delay, power of two choices (Mitzenmacher),
-interpreting stale load (Dahlin); figures in docs/algorithms.md.
+more the older the counts are; so a difference in delay decides for sure only if it exceeds the
+counts' age, and below that in proportion: P(first) = 1/2 + (delay_2 - delay_1) / (2 age). The drawn
+ones meet one after the other. On own counts alone the shorter delay always wins. Works without
+curves, slots, share or counts, each of which makes it better. Source: shortest expected delay,
+power of d choices (Mitzenmacher), interpreting stale load (Dahlin); figures in docs/algorithms.md.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ class Params:
     """Own calls in flight from which a small client goes by its own counts alone."""
     choices: int = 4
     """Nodes drawn; at least 1."""
-    doubt: float = 1.5
+    doubt: float = 2.0
     """Width of the toss, in ages of the controller's counts; 0: the shorter delay always wins."""
     explore: float = 0.005
     """Part of calls that go to any node alike, so that one that recovered is found out."""
