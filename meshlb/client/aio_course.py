@@ -265,7 +265,7 @@ class AioCourse:
     ) -> NoNodeError | None:
         """Return what the call ended with, if that is not gRPC's own call."""
         details = now_of(inner.details())
-        if again is not None and again.waits:
+        if tries.in_vain or (again is not None and again.waits):
             return not_ready_in_time(self.method.routes, details)
         if tries.refused:
             return every_node_refuses(self.method.routes, details)

@@ -174,7 +174,7 @@ class _Course:
             return None
         if tries.complete:
             return BrokenOffError(inner.initial_metadata(), inner.trailing_metadata())
-        if again is not None and again.waits:
+        if tries.in_vain or (again is not None and again.waits):
             return not_ready_in_time(self.method.routes, inner.details())
         if tries.refused:
             return every_node_refuses(self.method.routes, inner.details())

@@ -21,7 +21,7 @@ from meshlb.client.retry import (
     connection_lost,
     outcome_of,
 )
-from meshlb.client.routes import Node, Outcome, Routes
+from meshlb.client.routes import LinkState, Node, Outcome, Routes
 
 log = logging.getLogger("meshlb.client")
 
@@ -39,8 +39,10 @@ class Tries:
         "_policy",
         "_routes",
         "_wait_for_ready",
+        "_waited",
         "attempts",
         "complete",
+        "in_vain",
         "refused",
         "tried",
     )
@@ -52,11 +54,14 @@ class Tries:
         self._method = method
         self._policy = policy
         self._wait_for_ready = bool(wait_for_ready)
+        self._waited = False
         self.attempts = 0
         """Attempts that reached a server since there was progress."""
         self.tried: list[Node] = []
         self.refused = False
         """The last attempt never reached a server, and there is no other node to try."""
+        self.in_vain = False
+        """It waited for ready, and its deadline passed while no node could be reached yet."""
         self.complete = False
         """The resume hook said that nothing is missing: the call ended well."""
 
@@ -77,6 +82,11 @@ class Tries:
         is set: the call ends with OK.
         """
         code, details, trailing = error
+        self.in_vain = (
+            self._waited
+            and code is grpc.StatusCode.DEADLINE_EXCEEDED
+            and node.link_state is LinkState.DOWN
+        )
         outcome = outcome_of(code, details, node.info.address)
         self._routes.end(node, now - began_at, outcome, now)
         again_here = node in self.tried
@@ -86,6 +96,7 @@ class Tries:
             if not again_here:
                 return Again(0.0, "never reached a server")
             if self._wait_for_ready:
+                self._waited = True
                 return Again(WAIT_FOR_READY_S, "every node refuses", waits=True)
             self.refused = True
             return None

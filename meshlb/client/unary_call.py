@@ -154,6 +154,8 @@ class UnaryUnary(grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
             if again is None:
                 if tries.refused:
                     raise every_node_refuses(method.routes, broken.details()) from broken
+                if tries.in_vain:
+                    raise not_ready_in_time(method.routes, broken.details()) from broken
                 raise broken
             if deadline is not None and _now() + again.delay_s >= deadline:
                 if again.waits:

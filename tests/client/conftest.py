@@ -11,6 +11,7 @@ import time
 from concurrent import futures
 
 import grpc
+import grpc.aio
 import pytest
 
 import meshlb
@@ -44,8 +45,8 @@ sys.stdin.read()
 """
 
 
-def until(true, what="", limit_s=10.0):
-    """Wait until ``true()`` holds; fails the test when it never does."""
+def until(true, what="", limit_s=60.0):
+    """Wait until ``true()`` holds; fails the test when it never does. A machine may stall long."""
     give_up = time.monotonic() + limit_s
     while not true():
         if time.monotonic() > give_up:
@@ -95,7 +96,7 @@ class FakeController(balance_pb2_grpc.BalanceServiceServicer):
             with self._lock:
                 for mailbox in self._mailboxes:
                     mailbox.put(None)
-            server.stop(None).wait(5)
+            assert server.stop(None).wait(60), "the controller's port is not free yet"
 
     def push(self, *nodes, complete=True, version=None, **fields):
         """Send a table of these nodes to whoever watches, now and later."""
@@ -146,9 +147,11 @@ class FakeController(balance_pb2_grpc.BalanceServiceServicer):
 
         context.add_callback(lambda: mailbox.put(None))
         threading.Thread(target=listen, daemon=True).start()
-        yield from iter(mailbox.get, None)
-        with self._lock:
-            self._mailboxes.remove(mailbox)
+        try:
+            yield from iter(mailbox.get, None)
+        finally:  # gRPC may drop it at a yield
+            with self._lock:
+                self._mailboxes.remove(mailbox)
 
     def ReportCalls(self, requests, context):  # noqa: N802
         yield balance_pb2.ReportCallsResponse(report_interval=wire.duration(self.interval_s))
@@ -192,7 +195,7 @@ class Node(grpc.GenericRpcHandler):
     def stop(self):
         self.gate.set()
         if self._server is not None:
-            self._server.stop(None).wait(5)
+            assert self._server.stop(None).wait(60), "the node's port is not free yet"
             self._server = None
 
     @property
@@ -206,7 +209,7 @@ class Node(grpc.GenericRpcHandler):
         context.set_trailing_metadata((("node", self.name),))
         self.hook(method, context)
         context.send_initial_metadata((("node", self.name),))
-        self.gate.wait(20)
+        self.gate.wait(100)
 
     def service(self, details):
         method = details.method.rpartition("/")[2]
@@ -308,6 +311,20 @@ class World:
         found = controllers or (self.controller,)
         return f"mesh://{','.join(c.address for c in found)}/{service}"
 
+    def lost(self, channel, *nodes):
+        """Stop nodes, and wait until gRPC knows that their connections are gone.
+
+        A call begun on a connection whose end is not known yet is lost, not refused: nobody can
+        tell how far it came, so it ends with UNAVAILABLE unless its method is idempotent.
+        """
+        for node in nodes:
+            node.stop()
+        addresses = {node.info.address for node in nodes}
+        group = getattr(channel, "_group", None) or channel._here.group
+        links = [n.link for n in group.routes.nodes.values() if n.info.address in addresses]
+        assert len(links) == len(nodes)
+        until(lambda: not any(map(connected, links)), "gRPC sees that the nodes are gone")
+
     def channel(self, *controllers, options=None, **how):
         channel = meshlb.insecure_channel(self.target(*controllers), options=options, **how)
         self._stop.callback(channel.close)
@@ -337,11 +354,22 @@ def mesh(world):
     until(lambda: in_flight(world.routes) == 0, "no call in flight at the end")
 
 
+def connected(link):
+    """Return whether gRPC takes a link's connection to be up at this moment."""
+    if link is None or link.channel is None:
+        return False
+    ready = grpc.ChannelConnectivity.READY
+    if isinstance(link.channel, grpc.aio.Channel):
+        return link.channel.get_state() is ready
+    return link.channel._channel.check_connectivity_state(False) == ready.value[0]
+
+
 def in_flight(routes):
-    counts = [n.load.in_flight for n in (*routes.nodes.values(), *routes._leaving)]
-    assert min(counts, default=0) >= 0
-    assert sum(counts) == routes.client.in_flight or routes.closed
-    return routes.client.in_flight + routes.waiting
+    with routes.lock:
+        counts = [n.load.in_flight for n in (*routes.nodes.values(), *routes._leaving)]
+        assert min(counts, default=0) >= 0
+        assert sum(counts) == routes.client.in_flight or routes.closed
+        return routes.client.in_flight + routes.waiting
 
 
 @pytest.fixture

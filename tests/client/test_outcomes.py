@@ -1,4 +1,4 @@
-"""What a status says about its node, and whether the call goes on: plain values only."""
+"""What a status says about its node, and whether the call goes on: nothing is called."""
 
 import random
 
@@ -14,7 +14,9 @@ from meshlb.client.retry import (
     connection_lost,
     outcome_of,
 )
-from meshlb.client.routes import Outcome
+from meshlb.client.routes import LinkState, Outcome, Routes
+from meshlb.client.tries import Tries
+from meshlb.model import Table, TableNode
 
 Code = grpc.StatusCode
 REFUSED = (
@@ -98,3 +100,25 @@ def test_the_budget_is_a_fifth_of_the_calls_and_ten_a_second():
     assert sum(budget.take(100, 0.0) for _ in range(100)) == 20
     assert sum(budget.take(100, 1.0) for _ in range(100)) == 10
     assert sum(budget.take(100, 1e6) for _ in range(500)) == 100
+
+
+class Link:
+    def refused(self):
+        """Nobody listens."""
+
+
+@pytest.mark.parametrize("down", [True, False])
+def test_a_deadline_that_passes_in_an_attempt_at_a_node_that_is_down_was_waited_out(down):
+    routes = Routes("s", "me", lambda routes, node: Link())
+    routes.apply_table(Table("s", "c", 1, 1, True, (TableNode("a", 1, "10.0.0.1:80"),)))
+    (node,) = routes.nodes.values()
+    routes.link_of(node)
+    routes.link_changed(node, LinkState.DOWN)
+    tries = Tries(routes, "/p.S/M", None, True)
+    refusal = (Code.UNAVAILABLE, REFUSED, ())
+    for waits in (False, True):
+        assert tries.failed(node, 0.0, 0.0, refusal).waits is waits
+    if not down:
+        routes.link_changed(node, LinkState.READY)
+    assert tries.failed(node, 0.0, 0.3, (Code.DEADLINE_EXCEEDED, "Deadline Exceeded", ())) is None
+    assert tries.in_vain is down
