@@ -1,8 +1,9 @@
 """Server interceptors that count every call in a ``LoadRecorder``: for threads and for asyncio.
 
 All four arities. A call ends when its handler is done: after the last message for streams, at an
-error, an abort, or when the client has cancelled. The ticket of the call being served is
-``current()``, in threads and tasks alike.
+error, or an abort. A client that cancels ends its call at once, with one exception: a handler in a
+thread that gives one response cannot be stopped, so it holds its place until it returns. The ticket
+of the call being served is ``current()``, in threads and tasks alike.
 """
 
 from __future__ import annotations
