@@ -27,11 +27,14 @@ class Params:
 
 
 def weight(seen: Seen, params: Params) -> float | None:
-    """Return A58's weight; None without qps and utilisation above 0, in blackout, or expired."""
+    """Return A58's weight; None without qps and utilisation above 0, in blackout, or expired.
+
+    None too where the figures leave nothing that a float can hold.
+    """
     qps, used = seen.requests_per_s, seen.utilization
     if not qps or not used or seen.reported_for_s < params.blackout_s:
         return None
     if seen.report_age_s > params.expiry_s:
         return None
     penalised = used + (seen.errors_per_s or 0.0) / qps * params.error_penalty
-    return qps / max(penalised, LEAST_USED)
+    return qps / max(penalised, LEAST_USED) or None
