@@ -16,7 +16,9 @@ import grpc
 from meshlb.client.routes import LinkState, Node, Routes
 
 POLL_ENDS_S = 0.5
-"""gRPC polls connectivity every 0.2 s, so its thread has ended by then."""
+"""gRPC polls connectivity every 0.2 s, so its thread has ended by then, if it got to run."""
+LOOKS = 20
+"""How often to look whether it has: a busy machine may hold it up."""
 
 
 class ThreadLink:
@@ -69,10 +71,20 @@ class ThreadLink:
             return
         with contextlib.suppress(ValueError):
             self.channel.unsubscribe(self._changed)
-        # gRPC's polling thread prints a traceback if the channel closes before it has ended.
-        later = threading.Timer(POLL_ENDS_S, self.channel.close)
+        self._close_later(LOOKS)
+
+    def _close_later(self, looks: int) -> None:
+        later = threading.Timer(POLL_ENDS_S, self._close_unless_polled, (looks,))
         later.daemon = True
         later.start()
+
+    def _close_unless_polled(self, looks: int) -> None:
+        # gRPC's polling thread prints a traceback if the channel closes before it has ended.
+        polled = getattr(getattr(self.channel, "_connectivity_state", None), "polling", False)
+        if polled and looks > 1:
+            self._close_later(looks - 1)
+        else:
+            self.channel.close()
 
     def _watch(self) -> None:
         with self._lock:
@@ -81,6 +93,8 @@ class ThreadLink:
             self._watching = True
         with contextlib.suppress(ValueError):  # closed meanwhile
             self.channel.subscribe(self._changed, try_to_connect=True)
+            if self._closed:
+                self.channel.unsubscribe(self._changed)
 
     def _changed(self, state: grpc.ChannelConnectivity) -> None:
         if state is grpc.ChannelConnectivity.READY:

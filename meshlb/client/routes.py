@@ -9,6 +9,7 @@ and the picks that they feed are one lock's business.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import random
 import threading
@@ -370,7 +371,8 @@ class View:
     def refresh(self) -> None:
         """Bring the picks up to date, which begins to connect where that is still to do."""
         if not self._closed and self._picks.generation != self.routes.generation:
-            self._rebuild()
+            with contextlib.suppress(ValueError):  # closed meanwhile
+                self._rebuild()
 
     def begin(self, now: float, tried: Sequence[Node] = ()) -> Node | None:
         """Choose a node and count the call in; None while there is none to choose.

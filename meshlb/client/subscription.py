@@ -207,9 +207,9 @@ class Subscription:
         delay_s = FIRST_DELAY_S
         interval = [0.1]
         while not self._stop.is_set():
+            ended = threading.Event()
             try:
                 stub = balance_pb2_grpc.BalanceServiceStub(self._channels[controller])
-                ended = threading.Event()
                 for answer in stub.ReportCalls(self._reports(interval, ended)):
                     interval[0] = max(0.02, wire.seconds(answer.report_interval))
                     self._taken_since.setdefault(controller, time.perf_counter())
