@@ -94,7 +94,10 @@ class FakeNode:
         return self._server is not None
 
     def kill(self) -> None:
-        """Stop server and sidecar at once: calls in flight break, later ones are refused."""
+        """Stop server and sidecar at once: calls in flight break, later ones are refused.
+
+        So does a call that begins before the caller's gRPC has seen the connection end.
+        """
         self._wait(self._kill())
 
     def restart(self) -> None:
