@@ -38,7 +38,7 @@ SENTENCES = (
     "When the train arrived at the station,",
     "The reason that the sky is blue is",
 )
-CONNECT_S = 20.0
+CONNECT_S = 60.0
 
 
 def open_channel(balancer: str, target: str, picker: str | None) -> Any:

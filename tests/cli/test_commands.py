@@ -16,7 +16,7 @@ def meshlb(*args):
         [sys.executable, "-m", "meshlb.cli", *map(str, args)],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=100,
         check=False,
     )
 
@@ -41,7 +41,7 @@ def test_a_controller_logs_json_and_stops_in_order_on_sigterm(controller):
     controller.send_signal(signal.SIGTERM)
     rest = controller.stderr.read()
 
-    assert controller.wait(10) == 0
+    assert controller.wait(60) == 0
     assert json.loads(rest.splitlines()[-1])["event"] == "controller_stopped"
 
 
@@ -60,7 +60,7 @@ def test_nodes_and_services_are_listed_for_people_and_programs(controller):
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        give_up = time.monotonic() + 20
+        give_up = time.monotonic() + 60
         while "n1" not in (table := meshlb("nodes", "--controller", controller.address).stdout):
             assert time.monotonic() < give_up
         head, row = table.splitlines()

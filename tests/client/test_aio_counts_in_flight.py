@@ -17,7 +17,7 @@ def routes_of(channel):
     return channel._here.group.routes
 
 
-async def until(true, what="", limit_s=15.0):
+async def until(true, what="", limit_s=60.0):
     give_up = time.monotonic() + limit_s
     while not true():
         assert time.monotonic() < give_up, f"waited in vain: {what or true}"
@@ -38,9 +38,9 @@ def run(world, busy):
     def run_it(go):
         async def main():
             async with meshlb.aio.insecure_channel(world.target()) as channel:
-                await channel.unary_unary("/t.T/Echo")(b"", timeout=10)
+                await channel.unary_unary("/t.T/Echo")(b"", timeout=60)
                 routes = routes_of(channel)
-                await asyncio.wait_for(go(channel, lambda: busy(routes)), 50)
+                await asyncio.wait_for(go(channel, lambda: busy(routes)), 100)
                 await until(lambda: busy(routes) == 0, "no call in flight at the end")
                 assert not channel._here.calls
 
@@ -58,7 +58,7 @@ def hold(world):
 
 def test_a_call_is_in_flight_until_its_last_message_is_read(run):
     async def go(channel, in_flight):
-        call = channel.unary_stream("/t.T/Count")(b"3", timeout=20)
+        call = channel.unary_stream("/t.T/Count")(b"3", timeout=60)
         assert await call.read() == b"0"
         assert in_flight() == 1
         assert [await call.read(), await call.read()] == [b"1", b"2"]

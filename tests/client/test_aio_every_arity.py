@@ -11,14 +11,14 @@ import pytest
 import meshlb.client.aio_channel
 
 EOF = grpc.aio.EOF
-HOLD = 10
+HOLD = 100
 
 
 def routes_of(channel):
     return channel._here.group.routes
 
 
-async def until(true, what="", limit_s=10.0):
+async def until(true, what="", limit_s=60.0):
     give_up = time.monotonic() + limit_s
     while not true():
         assert time.monotonic() < give_up, f"waited in vain: {what or true}"
@@ -75,11 +75,11 @@ async def given(*requests):
 def test_unary_unary(run):
     async def go(channel):
         echo = channel.unary_unary("/t.T/Echo", bytes, bytes)
-        assert await echo(b"1", timeout=5, metadata=(("k", "v"),), wait_for_ready=True) == b"1"
-        call = echo(b"2", timeout=5, compression=grpc.Compression.Gzip)
+        assert await echo(b"1", timeout=60, metadata=(("k", "v"),), wait_for_ready=True) == b"1"
+        call = echo(b"2", timeout=60, compression=grpc.Compression.Gzip)
         assert isinstance(call, grpc.aio.UnaryUnaryCall)
         assert not call.done()
-        assert 0 < call.time_remaining() <= 5
+        assert 0 < call.time_remaining() <= 60
         assert node_of(await call.initial_metadata()) in ("a", "b")
         assert await call == b"2"
         assert await call == b"2"
@@ -96,7 +96,7 @@ def test_unary_unary(run):
 
 def test_unary_stream_iterated(run):
     async def go(channel):
-        call = channel.unary_stream("/t.T/Count", bytes, bytes)(b"3", timeout=5)
+        call = channel.unary_stream("/t.T/Count", bytes, bytes)(b"3", timeout=60)
         assert isinstance(call, grpc.aio.UnaryStreamCall)
         await call.wait_for_connection()
         assert [message async for message in call] == [b"0", b"1", b"2"]
@@ -125,7 +125,7 @@ def test_unary_stream_read(run):
 def test_stream_unary_given(run, make):
     async def go(channel):
         join = channel.stream_unary("/t.T/Join", bytes, bytes)
-        call = join(make(b"1", b"2"), timeout=5, metadata=(("k", "v"),))
+        call = join(make(b"1", b"2"), timeout=60, metadata=(("k", "v"),))
         assert isinstance(call, grpc.aio.StreamUnaryCall)
         assert await call == b"1,2"
         assert await call.code() is grpc.StatusCode.OK
@@ -138,7 +138,7 @@ def test_stream_unary_given(run, make):
 
 def test_stream_unary_written(run):
     async def go(channel):
-        call = channel.stream_unary("/t.T/Join")(timeout=5)
+        call = channel.stream_unary("/t.T/Join")(timeout=60)
         await call.wait_for_connection()
         await call.write(b"1")
         await call.write(b"2")
@@ -162,7 +162,7 @@ def test_stream_stream_given_and_iterated(run):
                 await said.acquire()
                 yield b"%d" % n
 
-        call = channel.stream_stream("/t.T/Chat", bytes, bytes)(say(), timeout=10)
+        call = channel.stream_stream("/t.T/Chat", bytes, bytes)(say(), timeout=60)
         assert isinstance(call, grpc.aio.StreamStreamCall)
         got = aiter(call)
         for n in range(3):
@@ -233,6 +233,12 @@ def arities(channel, **how):
     yield channel.stream_stream("/t.T/Chat")(**how), read
 
 
+def may_be_masked(channel, call):
+    """Return whether gRPC's own may put INTERNAL over a status that meets a write of requests."""
+    ours = isinstance(channel, meshlb.client.aio_channel.AioMeshChannel)
+    return not ours and isinstance(call, (grpc.aio.StreamUnaryCall, grpc.aio.StreamStreamCall))
+
+
 def test_a_nodes_error_comes_through_as_it_is(pair, run):
     def fail(method, context):
         context.set_trailing_metadata((("why", "because"),))
@@ -241,9 +247,11 @@ def test_a_nodes_error_comes_through_as_it_is(pair, run):
     pair.a.hook = pair.b.hook = fail
 
     async def go(channel):
-        for call, wait in arities(channel, timeout=5):
+        for call, wait in arities(channel, timeout=60):
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await wait(call)
+            if may_be_masked(channel, call):
+                continue
             error = caught.value
             assert error.code() is grpc.StatusCode.NOT_FOUND
             assert error.details() == "no such thing"
@@ -266,6 +274,8 @@ def test_a_deadline_ends_the_call(pair, run):
         for call, wait in arities(channel, timeout=0.1):
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await wait(call)
+            if may_be_masked(channel, call):
+                continue
             assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
             assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
@@ -284,6 +294,8 @@ def test_cancel_ends_the_call(pair, run):
             assert not call.cancel()
             assert call.cancelled()
             assert call.done()
+            if may_be_masked(channel, call):
+                continue
             with pytest.raises(asyncio.CancelledError):
                 await wait(call)
             assert await call.code() is grpc.StatusCode.CANCELLED
@@ -304,6 +316,8 @@ def test_cancelling_the_task_cancels_the_call(pair, run):
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
+            if may_be_masked(channel, call):
+                continue
             assert call.cancelled()
             assert await call.code() is grpc.StatusCode.CANCELLED
 
@@ -364,9 +378,9 @@ def test_a_message_that_cannot_be_turned_into_bytes_or_back_ends_the_call(run):
     async def go(channel):
         for broken_ends in ((broken, None), (None, broken)):
             with contextlib.suppress(grpc.aio.AioRpcError, TypeError):
-                await channel.unary_unary("/t.T/Echo", *broken_ends)(b"1", timeout=5)
+                await channel.unary_unary("/t.T/Echo", *broken_ends)(b"1", timeout=60)
             with contextlib.suppress(grpc.aio.AioRpcError, TypeError, asyncio.CancelledError):
-                await channel.unary_stream("/t.T/Count", *broken_ends)(b"1", timeout=5).read()
+                await channel.unary_stream("/t.T/Count", *broken_ends)(b"1", timeout=60).read()
 
     run(go)
 
@@ -378,8 +392,8 @@ def test_requests_that_raise_end_the_call(run):
 
     async def go(channel):
         with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)):
-            await channel.stream_unary("/t.T/Join")(broken(), timeout=5)
-        call = channel.stream_stream("/t.T/Chat")(broken(), timeout=5)
+            await channel.stream_unary("/t.T/Join")(broken(), timeout=60)
+        call = channel.stream_stream("/t.T/Chat")(broken(), timeout=60)
         with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)):
             [m async for m in call]
         await until(call.done)
@@ -457,6 +471,8 @@ def test_close_cancels_calls_that_run(pair, run, grace):
         for call, wait in begun:
             with pytest.raises((asyncio.CancelledError, grpc.aio.AioRpcError)):
                 await wait(call)
+            if may_be_masked(channel, call):
+                continue
             assert await call.code() is grpc.StatusCode.CANCELLED
 
     run(go)
@@ -468,7 +484,7 @@ def test_close_with_grace_lets_calls_end(pair, run):
         hold(pair)
         call = channel.unary_unary("/t.T/Echo")(b"1")
         await until(lambda: len(pair.a.calls) + len(pair.b.calls) == 2)
-        closing = asyncio.create_task(channel.close(20))
+        closing = asyncio.create_task(channel.close(60))
         await asyncio.sleep(0.05)
         pair.a.gate.set()
         pair.b.gate.set()

@@ -13,11 +13,11 @@ echo = channel.unary_unary("/t.T/Echo")
 
 async def early():
     async with meshlb.aio.insecure_channel(sys.argv[1]) as before:
-        assert await before.unary_unary("/t.T/Echo")(b"early", timeout=20) == b"early"
+        assert await before.unary_unary("/t.T/Echo")(b"early", timeout=60) == b"early"
 
 async def ask(text):
-    assert await echo(text, timeout=20) == text
-    assert [m async for m in channel.unary_stream("/t.T/Count")(b"2", timeout=20)] == [b"0", b"1"]
+    assert await echo(text, timeout=60) == text
+    assert [m async for m in channel.unary_stream("/t.T/Count")(b"2", timeout=60)] == [b"0", b"1"]
     await channel.close()
 
 if sys.argv[2] == "closed":
@@ -42,7 +42,7 @@ def fork_after(world, what):
     done = subprocess.run(
         [sys.executable, "-c", FORKED, world.target(), what],
         env={**os.environ, "GRPC_ENABLE_FORK_SUPPORT": "1"},
-        timeout=50,
+        timeout=100,
         capture_output=True,
         check=False,
     )

@@ -19,7 +19,7 @@ def test_a_channel_made_outside_of_any_loop_serves_one_run_after_another(world):
     echo = channel.unary_unary("/t.T/Echo")
 
     async def ask(text):
-        return await echo(text, timeout=10)
+        return await echo(text, timeout=60)
 
     async def end():
         await channel.close()
@@ -34,21 +34,21 @@ def test_two_loops_in_two_threads_call_side_by_side(world):
     nodes = [world.add_node(name) for name in "ab"]
     world.controller.push(*nodes)
     answers, groups = [], []
-    together = threading.Barrier(2, timeout=10)
+    together = threading.Barrier(2, timeout=60)
 
     async def load():
         async with meshlb.aio.insecure_channel(world.target()) as channel:
             echo = channel.unary_unary("/t.T/Echo")
-            await echo(b"", timeout=10)
+            await echo(b"", timeout=60)
             groups.append(channel._here.group)
             together.wait()
-            answers.extend(await asyncio.gather(*(echo(b"1", timeout=20) for _ in range(50))))
+            answers.extend(await asyncio.gather(*(echo(b"1", timeout=60) for _ in range(50))))
 
     threads = [threading.Thread(target=asyncio.run, args=(load(),)) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert answers == [b"1"] * 100
     assert groups[0] is not groups[1]
 
@@ -59,14 +59,14 @@ def test_a_channel_is_of_one_loop_at_a_time(world):
     async def first():
         async with meshlb.aio.insecure_channel(world.target()) as channel:
             echo = channel.unary_unary("/t.T/Echo")
-            assert await echo(b"1", timeout=10) == b"1"
+            assert await echo(b"1", timeout=60) == b"1"
 
             async def second():
-                return await echo(b"2", timeout=10)
+                return await echo(b"2", timeout=60)
 
             with pytest.raises(grpc.aio.UsageError, match="loop"):
                 await asyncio.to_thread(asyncio.run, second())
-            assert await echo(b"3", timeout=10) == b"3"
+            assert await echo(b"3", timeout=60) == b"3"
 
     asyncio.run(first())
 
@@ -80,10 +80,10 @@ def test_channels_of_one_loop_share_what_they_know(world):
             meshlb.aio.insecure_channel(world.target()) as two,
         ):
             for channel in (one, two):
-                assert await channel.unary_unary("/t.T/Echo")(b"1", timeout=10) == b"1"
+                assert await channel.unary_unary("/t.T/Echo")(b"1", timeout=60) == b"1"
             assert one._here.group is two._here.group
             await one.close()
-            assert await two.unary_unary("/t.T/Echo")(b"2", timeout=10) == b"2"
+            assert await two.unary_unary("/t.T/Echo")(b"2", timeout=60) == b"2"
 
     asyncio.run(main())
     assert len(world.controller.subscribed) == 1
@@ -112,7 +112,7 @@ def test_health_and_reflection_stubs_work_unchanged(world):
     async def main():
         async with meshlb.aio.insecure_channel(world.target()) as channel:
             stub = health_pb2_grpc.HealthStub(channel)
-            assert (await stub.Check(request, timeout=10)).status == serving
+            assert (await stub.Check(request, timeout=60)).status == serving
             watch = stub.Watch(request)
             assert (await watch.read()).status == serving
             watch.cancel()

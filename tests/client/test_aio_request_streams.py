@@ -39,14 +39,14 @@ def run(world, busy):
         await asyncio.sleep(0)
 
     def run_it(go, **method):
-        asyncio.run(asyncio.wait_for(watched(go, method), 40))
+        asyncio.run(asyncio.wait_for(watched(go, method), 100))
         gc.collect()
         assert complaints == []
 
     return run_it
 
 
-async def until(true, what="", limit_s=10.0):
+async def until(true, what="", limit_s=60.0):
     loop = asyncio.get_running_loop()
     give_up = loop.time() + limit_s
     while not true():
@@ -112,7 +112,7 @@ def test_the_true_status_reaches_the_caller(world, run, call):
         world.a.hook = world.b.hook = aborting(grpc.StatusCode.NOT_FOUND, "no such thing")
         for _ in range(20):
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await call(channel, timeout=10)
+                await call(channel, timeout=60)
             assert caught.value.code() is grpc.StatusCode.NOT_FOUND
             assert caught.value.details() == "no such thing"
             assert dict(caught.value.trailing_metadata())["node"] in "ab"
@@ -133,7 +133,7 @@ def test_the_true_status_decides_on_retries(world, run, call):
         world.a.hook = world.b.hook = aborting(grpc.StatusCode.ABORTED, "again")
         for tries in range(1, 6):
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await call(channel, timeout=10)
+                await call(channel, timeout=60)
             assert caught.value.code() is grpc.StatusCode.ABORTED
             assert len(world.a.calls) + len(world.b.calls) == 3 * tries
 
@@ -145,7 +145,7 @@ def test_an_idempotent_stream_is_sent_again_whole(world, run, call):
     async def go(channel):
         world.a.hook = aborting(grpc.StatusCode.UNAVAILABLE, "Socket closed")
         for _ in range(8):
-            assert await call(channel, timeout=10) == WHOLE
+            assert await call(channel, timeout=60) == WHOLE
             await connected(channel)
         assert len(world.b.calls) == 8
         assert world.a.calls
@@ -176,11 +176,11 @@ def test_a_back_off_can_be_cancelled_and_none_outlasts_the_deadline(world, run, 
         with pytest.raises(asyncio.CancelledError):
             await task
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await call(channel, timeout=8)
+            await call(channel, timeout=60)
         assert caught.value.details() == "busy"
         assert len(world.a.calls) + len(world.b.calls) == 2
 
-    policy = {**ONCE_MORE, "initialBackoff": "20s", "maxBackoff": "20s"}
+    policy = {**ONCE_MORE, "initialBackoff": "500s", "maxBackoff": "500s"}
     run(go, retryPolicy={"maxAttempts": 3, "retryableStatusCodes": ["UNAVAILABLE"], **policy})
 
 
@@ -188,16 +188,16 @@ def test_requests_are_read_one_by_one_in_one_task_over_all_attempts(world, run):
     asked, tasks = [], set()
 
     async def requests():
-        async with asyncio.timeout(20):  # belongs to the task that entered it
+        async with asyncio.timeout(100):  # belongs to the task that entered it
             for n in range(5):
                 tasks.add(asyncio.current_task())
                 asked.append(n)
                 yield b"%d" % n
 
     async def go(channel):
-        await asyncio.to_thread(world.a.stop)
+        await asyncio.to_thread(world.lost, channel, world.a)
         for turn in range(1, 5):
-            assert await channel.stream_unary("/t.T/Join")(requests(), timeout=10) == WHOLE
+            assert await channel.stream_unary("/t.T/Join")(requests(), timeout=60) == WHOLE
             assert asked == list(range(5)) * turn
             assert len(tasks) <= turn
 

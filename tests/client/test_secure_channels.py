@@ -21,7 +21,7 @@ def secure_node(world):
 
 
 def echo(channel, **how):
-    return channel.unary_unary("/t.T/Echo")(b"1", timeout=10, **how)
+    return channel.unary_unary("/t.T/Echo")(b"1", timeout=60, **how)
 
 
 def test_credentials_are_for_nodes_and_controllers_alike(world):
@@ -29,7 +29,7 @@ def test_credentials_are_for_nodes_and_controllers_alike(world):
     controller.push(secure_node(world))
     with meshlb.secure_channel(world.target(controller), CLIENT) as channel:
         assert echo(channel) == b"1"
-        assert list(channel.unary_stream("/t.T/Count")(b"2", timeout=10)) == [b"0", b"1"]
+        assert list(channel.unary_stream("/t.T/Count")(b"2", timeout=60)) == [b"0", b"1"]
 
 
 def test_the_controller_can_have_its_own_or_none(world):

@@ -17,7 +17,7 @@ import meshlb
 
 channel = meshlb.insecure_channel(sys.argv[1])
 echo = channel.unary_unary("/t.T/Echo")
-assert echo(b"parent", timeout=20) == b"parent"
+assert echo(b"parent", timeout=60) == b"parent"
 stream = channel.unary_stream("/t.T/Count")(b"1000000")
 next(stream)
 pid = os.fork()
@@ -27,17 +27,17 @@ if pid == 0:
         routes = channel._group.routes
         assert routes.client.in_flight == 0, routes.client.in_flight
         for _ in range(3):
-            assert echo(b"child", timeout=20) == b"child"
-        assert echo.future(b"child", timeout=20).result() == b"child"
+            assert echo(b"child", timeout=60) == b"child"
+        assert echo.future(b"child", timeout=60).result() == b"child"
         fresh = meshlb.insecure_channel(sys.argv[1])
-        assert fresh.unary_unary("/t.T/Echo")(b"fresh", timeout=20) == b"fresh"
+        assert fresh.unary_unary("/t.T/Echo")(b"fresh", timeout=60) == b"fresh"
         code = 0
     except BaseException:
         traceback.print_exc()
     finally:
         os._exit(code)
 _, status = os.waitpid(pid, 0)
-assert echo(b"parent", timeout=20) == b"parent"
+assert echo(b"parent", timeout=60) == b"parent"
 assert next(stream)
 stream.cancel()
 channel.close()
@@ -50,7 +50,7 @@ def test_a_channel_used_in_a_forked_child_reopens_itself(world):
     done = subprocess.run(
         [sys.executable, "-c", FORKED, world.target()],
         env={**os.environ, "GRPC_ENABLE_FORK_SUPPORT": "1"},
-        timeout=50,
+        timeout=100,
         capture_output=True,
         check=False,
     )
@@ -62,8 +62,8 @@ def test_channels_to_one_target_share_counts_connections_and_subscription(world)
     node = world.add_node()
     world.controller.push(node)
     one, two = world.channel(), world.channel(options=[("meshlb.picker", "round_robin")])
-    one.unary_unary("/t.T/Echo")(b"", timeout=10)
-    two.unary_unary("/t.T/Echo")(b"", timeout=10)
+    one.unary_unary("/t.T/Echo")(b"", timeout=60)
+    two.unary_unary("/t.T/Echo")(b"", timeout=60)
     assert one._group is two._group
     assert len(world.controller.subscribed) == 1
     assert len(node.peers) == 1
@@ -75,7 +75,7 @@ def test_closing_one_of_them_leaves_the_other_working(world):
     world.controller.push(world.add_node())
     one, two = world.channel(), world.channel()
     echo = two.unary_unary("/t.T/Echo")
-    one.unary_unary("/t.T/Echo")(b"", timeout=10)
+    one.unary_unary("/t.T/Echo")(b"", timeout=60)
     stream = one.unary_stream("/t.T/Count")(b"100000")
     next(stream)
     kept = two.unary_stream("/t.T/Count")(b"100000")
@@ -85,7 +85,7 @@ def test_closing_one_of_them_leaves_the_other_working(world):
         list(stream)
     assert next(kept) == b"1"
     kept.cancel()
-    assert echo(b"1", timeout=10) == b"1"
+    assert echo(b"1", timeout=60) == b"1"
     with pytest.raises(ValueError, match="closed"):
         one.unary_unary("/t.T/Echo")(b"")
 
@@ -94,7 +94,7 @@ def test_the_last_close_ends_threads_and_subscription(world):
     world.controller.push(world.add_node())
     channels = [world.channel() for _ in range(3)]
     for channel in channels:
-        channel.unary_unary("/t.T/Echo")(b"", timeout=10)
+        channel.unary_unary("/t.T/Echo")(b"", timeout=60)
     ours = [t for t in threading.enumerate() if t.name.startswith("meshlb test")]
     assert ours
     for channel in channels:
@@ -106,7 +106,7 @@ def test_the_last_close_ends_threads_and_subscription(world):
 def test_a_channel_that_is_dropped_without_close_ends_too(world):
     world.controller.push(world.add_node())
     channel = meshlb.insecure_channel(world.target())
-    channel.unary_unary("/t.T/Echo")(b"", timeout=10)
+    channel.unary_unary("/t.T/Echo")(b"", timeout=60)
     world.until(lambda: world.controller.watchers == 1)
     del channel
     world.until(lambda: world.controller.watchers == 0)
@@ -116,7 +116,7 @@ def test_a_stub_outlives_the_name_of_its_channel(world):
     """Generated stubs hold multi-callables only, never the channel."""
     world.controller.push(world.add_node())
     echo = meshlb.insecure_channel(world.target()).unary_unary("/t.T/Echo")
-    assert echo(b"1", timeout=10) == b"1"
+    assert echo(b"1", timeout=60) == b"1"
     assert list(meshlb.insecure_channel(world.target()).unary_stream("/t.T/Count")(b"2")) == [
         b"0",
         b"1",

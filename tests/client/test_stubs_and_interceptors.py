@@ -23,9 +23,9 @@ def test_health_and_reflection_stubs_work_unchanged(world):
         stub = health_pb2_grpc.HealthStub(channel)
         serving = health_pb2.HealthCheckResponse.SERVING
         request = health_pb2.HealthCheckRequest(service="x")
-        assert stub.Check(request, timeout=10).status == serving
+        assert stub.Check(request, timeout=60).status == serving
         assert stub.Check.with_call(request)[0].status == serving
-        assert stub.Check.future(request).result(10).status == serving
+        assert stub.Check.future(request).result(60).status == serving
         watch = stub.Watch(request)
         assert next(watch).status == serving
         watch.cancel()
@@ -55,22 +55,22 @@ class Counting(
 @pytest.fixture
 def intercepted(mesh):
     """Calls are refused by one of two nodes, so that there is more than one attempt."""
-    mesh.it.unary_unary("/t.T/Echo")(b"", timeout=10)
+    mesh.it.unary_unary("/t.T/Echo")(b"", timeout=60)
     mesh.b.calls.clear()
     mesh.b.metadata.clear()
-    mesh.a.stop()
+    mesh.lost(mesh.it, mesh.a)
     counting = Counting()
     return grpc.intercept_channel(mesh.it, counting), counting, mesh
 
 
 CALLS = {
-    "unary": lambda c: c.unary_unary("/t.T/Echo")(b"1", timeout=10),
-    "with_call": lambda c: c.unary_unary("/t.T/Echo").with_call(b"1", timeout=10)[0],
-    "future": lambda c: c.unary_unary("/t.T/Echo").future(b"1", timeout=10).result(),
-    "unary_stream": lambda c: list(c.unary_stream("/t.T/Count")(b"1", timeout=10)),
-    "stream_unary": lambda c: c.stream_unary("/t.T/Join")(iter([b"1"]), timeout=10),
+    "unary": lambda c: c.unary_unary("/t.T/Echo")(b"1", timeout=60),
+    "with_call": lambda c: c.unary_unary("/t.T/Echo").with_call(b"1", timeout=60)[0],
+    "future": lambda c: c.unary_unary("/t.T/Echo").future(b"1", timeout=60).result(),
+    "unary_stream": lambda c: list(c.unary_stream("/t.T/Count")(b"1", timeout=60)),
+    "stream_unary": lambda c: c.stream_unary("/t.T/Join")(iter([b"1"]), timeout=60),
     "stream_unary_future": lambda c: c.stream_unary("/t.T/Join").future(iter([b"1"])).result(),
-    "stream_stream": lambda c: list(c.stream_stream("/t.T/Chat")(iter([b"1"]), timeout=10)),
+    "stream_stream": lambda c: list(c.stream_stream("/t.T/Chat")(iter([b"1"]), timeout=60)),
 }
 
 
@@ -95,7 +95,7 @@ def test_an_interceptor_sees_errors_as_with_grpc(mesh):
 
 def test_an_intercepted_channel_subscribes_and_closes_the_mesh(mesh):
     channel = grpc.intercept_channel(mesh.it, Counting())
-    grpc.channel_ready_future(channel).result(10)
+    grpc.channel_ready_future(channel).result(60)
     channel.close()
     with pytest.raises(ValueError, match="closed"):
         mesh.it.unary_unary("/t.T/Echo")(b"")

@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import socket
-import threading
 import time
 
 import grpc
@@ -53,7 +52,7 @@ def test_a_bad_table_is_refused_with_every_fault_and_the_old_one_stays(world):
     assert "weight" in world.controller.acks[1].error
     assert "nowhere" in world.controller.acks[1].error
     assert table_of(routes) == ("c1", 1)
-    assert channel.unary_unary("/t.T/Echo")(b"1", timeout=10) == b"1"
+    assert channel.unary_unary("/t.T/Echo")(b"1", timeout=60) == b"1"
     world.controller.push(node, service="another")
     world.until(lambda: len(world.controller.acks) == 3)
     assert "another" in world.controller.acks[2].error
@@ -81,16 +80,16 @@ def test_calls_go_on_when_the_controller_dies_and_comes_back_knowing_nothing(wor
     world.controller.push(node)
     channel, routes = open_to(world)
     echo = channel.unary_unary("/t.T/Echo")
-    assert echo(b"1", timeout=10) == b"1"
+    assert echo(b"1", timeout=60) == b"1"
     world.controller.stop()
     for _ in range(5):
-        assert echo(b"1", timeout=10) == b"1"
+        assert echo(b"1", timeout=60) == b"1"
     world.controller.epoch += 1
     world.controller.push(complete=False, version=1)
     world.controller.start()
     world.until(lambda: world.controller.watchers == 1)
     world.until(lambda: len(world.controller.acks) == 2)
-    assert echo(b"1", timeout=10) == b"1"
+    assert echo(b"1", timeout=60) == b"1"
     world.controller.push(node)
     world.until(lambda: routes.table.epoch == world.controller.epoch)
 
@@ -108,7 +107,7 @@ def test_the_next_controller_takes_over_once_it_is_complete(world):
     assert table_of(routes) == ("c1", 1)
     second.push(other)
     world.until(lambda: table_of(routes) == ("c2", 2))
-    channel.unary_unary("/t.T/Echo")(b"", timeout=10)
+    channel.unary_unary("/t.T/Echo")(b"", timeout=60)
     assert other.calls
 
 
@@ -121,14 +120,14 @@ def test_a_first_table_is_taken_from_any_controller_complete_or_not(world):
 
         target = f"mesh://127.0.0.1:{taken.getsockname()[1]},{controller.address}/test"
         with meshlb.insecure_channel(target) as channel:
-            assert channel.unary_unary("/t.T/Echo")(b"1", timeout=20) == b"1"
+            assert channel.unary_unary("/t.T/Echo")(b"1", timeout=60) == b"1"
 
 
 def test_counts_are_told_to_every_controller(world):
     first, second = world.controller, world.add_controller("c2")
     first.push(world.add_node())
     channel, routes = open_to(world, first, second)
-    channel.unary_unary("/t.T/Echo")(b"", timeout=10)
+    channel.unary_unary("/t.T/Echo")(b"", timeout=60)
     for controller in (first, second):
         world.until(
             lambda c=controller: c.reports and [n.succeeded for n in c.reports[-1].nodes] == [1]
@@ -141,10 +140,9 @@ def test_counts_are_told_to_every_controller(world):
 
 def test_idle_counts_are_told_seldom_but_told(world):
     world.controller.interval_s = 0.02
-    _channel, _routes = open_to(world)
-    world.until(lambda: len(world.controller.reports) == 1)
     began = time.monotonic()
-    world.until(lambda: len(world.controller.reports) == 3)
+    _channel, _routes = open_to(world)
+    world.until(lambda: len(world.controller.reports) >= 3)
     assert len(world.controller.reports) <= 2 + 2 * (time.monotonic() - began)
 
 
@@ -152,7 +150,7 @@ def test_a_share_is_taken_and_own_calls_are_taken_out_of_its_counts(world):
     node = world.add_node()
     world.controller.push(node)
     channel, routes = open_to(world)
-    channel.unary_unary("/t.T/Echo")(b"", timeout=10)
+    channel.unary_unary("/t.T/Echo")(b"", timeout=60)
     node.gate.clear()
     futures = [channel.unary_unary("/t.T/Echo").future(b"") for _ in range(3)]
     world.until(
@@ -161,15 +159,19 @@ def test_a_share_is_taken_and_own_calls_are_taken_out_of_its_counts(world):
             and [n.in_flight for n in world.controller.reports[-1].nodes] == [3]
         )
     )
-    counted = world.controller.reports[-1].sequence
-    world.controller.push_share(0.25, {"a": 12}, counted)
-    world.until(lambda: routes.client.share == 0.25)
-    assert [n.load.others for n in routes.nodes.values()] == [9]
-    world.controller.push_share(0.5, {"a": 12}, counted, interval_s=0.01)
+
+    def own_calls_are_taken_out():  # the client remembers a few seconds of what it reported
+        counted = world.controller.reports[-1].sequence
+        world.controller.push_share(0.25, {"a": 12}, counted)
+        return [n.load.others for n in routes.nodes.values()] == [9]
+
+    world.until(own_calls_are_taken_out)
+    assert routes.client.share == 0.25
+    world.controller.push_share(0.5, {"a": 12}, interval_s=0.01)
     world.until(lambda: [n.load.others for n in routes.nodes.values()] == [None], "it grows stale")
     assert routes.client.share == 0.5
     node.gate.set()
-    assert [f.result(10) for f in futures] == [b""] * 3
+    assert [f.result(60) for f in futures] == [b""] * 3
 
 
 def test_a_wrong_share_is_ignored(world):
@@ -179,7 +181,7 @@ def test_a_wrong_share_is_ignored(world):
     world.controller.push_share(7.0)
     world.controller.push_share(0.5, {"unknown": 3})
     world.until(lambda: routes.client.share == 0.5)
-    assert channel.unary_unary("/t.T/Echo")(b"1", timeout=10) == b"1"
+    assert channel.unary_unary("/t.T/Echo")(b"1", timeout=60) == b"1"
 
 
 def test_a_controller_that_ends_every_stream_is_not_asked_in_a_tight_loop(world):
@@ -201,13 +203,13 @@ def test_a_controller_that_ends_every_stream_is_not_asked_in_a_tight_loop(world)
     began, before = time.monotonic(), len(asked)
     time.sleep(0.5)
     assert len(asked) - before <= 12 * (time.monotonic() - began) + 2
-    assert channel.unary_unary("/t.T/Echo")(b"1", timeout=10) == b"1"
+    assert channel.unary_unary("/t.T/Echo")(b"1", timeout=60) == b"1"
 
 
 def test_nothing_is_printed_unless_the_caller_asks_for_logs(world, capfd):
     world.controller.push(world.add_node())
     channel, _routes = open_to(world)
-    channel.unary_unary("/t.T/Echo")(b"", timeout=10)
+    channel.unary_unary("/t.T/Echo")(b"", timeout=60)
     bad = routing_pb2.RoutingTable()
     bad.CopyFrom(world.controller.table)
     bad.version = 9
@@ -228,7 +230,7 @@ def test_the_watch_returns_to_the_first_controller_when_it_is_back(world, monkey
     world.until(lambda: table_of(routes) == ("c2", 1))
     first.push(node)
     first.start()
-    world.until(lambda: table_of(routes) == ("c1", 1), limit_s=20)
+    world.until(lambda: table_of(routes) == ("c1", 1))
     assert second.watchers == 0 or world.until(lambda: second.watchers == 0) is None
 
 
@@ -260,16 +262,16 @@ def test_connectivity_of_the_mesh_as_a_whole(world, try_to_connect):
     node = world.add_node()
     world.controller.push(node)
     if not try_to_connect:
-        channel.unary_unary("/t.T/Echo")(b"", timeout=10)
+        channel.unary_unary("/t.T/Echo")(b"", timeout=60)
     world.until(lambda: seen[-1] is Connectivity.READY)
     world.until(lambda: other[-1] is Connectivity.READY)
     channel.unsubscribe(other.append)
-    node.stop()
+    world.lost(channel, node)
     with pytest.raises(grpc.RpcError):
-        channel.unary_unary("/t.T/Echo")(b"", timeout=10)
+        channel.unary_unary("/t.T/Echo")(b"", timeout=60)
     world.until(lambda: seen[-1] is Connectivity.TRANSIENT_FAILURE)
     node.start()
-    world.until(lambda: seen[-1] is Connectivity.READY, limit_s=20)
+    world.until(lambda: seen[-1] is Connectivity.READY)
     assert all(a is not b for a, b in itertools.pairwise(seen))
 
 
@@ -278,5 +280,5 @@ def test_channel_ready_future_waits_for_a_node(world):
     ready = grpc.channel_ready_future(channel)
     with pytest.raises(grpc.FutureTimeoutError):
         ready.result(timeout=0.1)
-    threading.Timer(0.1, lambda: world.controller.push(world.add_node())).start()
-    ready.result(timeout=20)
+    world.controller.push(world.add_node())
+    ready.result(timeout=60)

@@ -16,10 +16,14 @@ from meshlb import wire
 from meshlb.controller.app import Controller
 from meshlb.errors import REASON_KEY, InvalidInputError, UnavailableError
 from meshlb.model import CallReport, Health, LoadReport, NodeCalls, NodeInfo, NodeState
-from meshlb.settings import ControllerSettings, Settings
+from meshlb.settings import ControllerSettings, ServiceSettings, Settings
 from meshlb.v1 import balance_pb2, balance_pb2_grpc
 
-QUICK = Settings(controller=ControllerSettings(grace_s=0.2, tick_s=0.02))
+# Quick to decide, and slow to call a node unknown: a test may stall between two reports.
+QUICK = Settings(
+    controller=ControllerSettings(grace_s=0.2, tick_s=0.02),
+    default=ServiceSettings(fresh_s=600),
+)
 
 
 @pytest.fixture
@@ -29,9 +33,9 @@ def controller():
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     made = Controller(QUICK, "127.0.0.1:0")
-    asyncio.run_coroutine_threadsafe(made.start(), loop).result(10)
+    asyncio.run_coroutine_threadsafe(made.start(), loop).result(60)
     yield made
-    asyncio.run_coroutine_threadsafe(made.stop(), loop).result(10)
+    asyncio.run_coroutine_threadsafe(made.stop(), loop).result(60)
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()
@@ -82,11 +86,11 @@ def load(*args, **named):
 def node_states(stub):
     return {
         n.node.node_id: wire.STATES_BACK[n.state]
-        for n in stub.ListNodes(balance_pb2.ListNodesRequest(), timeout=5).nodes
+        for n in stub.ListNodes(balance_pb2.ListNodesRequest(), timeout=60).nodes
     }
 
 
-def until(check, limit_s=10):
+def until(check, limit_s=60):
     give_up = time.monotonic() + limit_s
     while not check():
         assert time.monotonic() < give_up
@@ -125,22 +129,23 @@ def test_a_client_learns_its_share_and_the_counts_of_all(stub, opened):
     watch = opened(stub.WatchRoutes)
     watch.send(subscribe())
     next_table(watch)
-    for client, count in (("me", 3), ("other", 9)):
-        calls = opened(stub.ReportCalls)
-        calls.send(
-            balance_pb2.ReportCallsRequest(
-                report=wire.call_report_to_pb(CallReport("s", client, 1, (NodeCalls("a", count),)))
-            )
-        )
-        next(calls.answers)
+    clients = {"me": (3, opened(stub.ReportCalls)), "other": (9, opened(stub.ReportCalls))}
 
-    for answer in watch.answers:
+    def report_calls(sequence):
+        for client, (count, calls) in clients.items():
+            counts = CallReport("s", client, sequence, (NodeCalls("a", count),))
+            calls.send(balance_pb2.ReportCallsRequest(report=wire.call_report_to_pb(counts)))
+
+    report_calls(1)
+    for sequence, answer in enumerate(watch.answers, start=2):
         share = answer.share
-        if share.nodes and share.nodes[0].in_flight_count == 12:
+        # It moves smoothly to a quarter, however far apart the two reports came.
+        if share.nodes and share.nodes[0].in_flight_count == 12 and share.share < 0.5:
             break
+        report_calls(sequence)  # counts hold for seconds only
 
-    assert 0 < share.share < 0.5
-    assert share.counted_sequence == 1
+    assert share.share > 0
+    assert share.counted_sequence >= 1
 
 
 @pytest.mark.parametrize(
@@ -254,7 +259,7 @@ def test_an_unhealthy_node_is_shown_as_such(stub, opened):
 
 def test_an_unknown_service_is_named(stub):
     with pytest.raises(grpc.RpcError) as caught:
-        stub.ListNodes(balance_pb2.ListNodesRequest(service="nobody"), timeout=5)
+        stub.ListNodes(balance_pb2.ListNodesRequest(service="nobody"), timeout=60)
 
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
     assert caught.value.details().startswith("UNKNOWN_SERVICE: service = 'nobody'")
@@ -264,7 +269,7 @@ def test_health_and_reflection_are_served(controller):
     with grpc.insecure_channel(f"127.0.0.1:{controller.port}") as channel:
         health = health_pb2_grpc.HealthStub(channel)
         request = health_pb2.HealthCheckRequest(service="meshlb.v1.BalanceService")
-        answer = health.Check(request, timeout=5)
+        answer = health.Check(request, timeout=60)
         reflected = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(
             iter([reflection_pb2.ServerReflectionRequest(list_services="")]), timeout=5
         )

@@ -51,7 +51,7 @@ class Processes:
         self.folder = folder
         self.running = []
 
-    def start(self, *command, wait_for=None, limit_s=20):
+    def start(self, *command, wait_for=None, limit_s=60):
         """Start a program; with ``wait_for``, return the match of that pattern in its output."""
         log = self.folder / f"{len(self.running)}.log"
         with log.open("wb") as out:
@@ -117,13 +117,13 @@ def processes(tmp_path):
 def nodes_when():
     """Return a function that waits until a service's nodes satisfy a condition, and gives them."""
 
-    def wait(controller, condition, service="plain", limit_s=20):
+    def wait(controller, condition, service="plain", limit_s=60):
         with grpc.insecure_channel(controller) as channel:
             stub = balance_pb2_grpc.BalanceServiceStub(channel)
             request = balance_pb2.ListNodesRequest()
             give_up = time.monotonic() + limit_s
             while True:
-                listed = stub.ListNodes(request, timeout=5, wait_for_ready=True).nodes
+                listed = stub.ListNodes(request, timeout=60, wait_for_ready=True).nodes
                 nodes = [node for node in listed if node.node.service == service]
                 if condition(nodes):
                     return nodes

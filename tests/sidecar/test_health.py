@@ -16,7 +16,7 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 async def until_health(probe, wanted):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (await probe.read())["health"] is not wanted:  # noqa: ASYNC110 - read is what shows it
             await asyncio.sleep(0.005)
 
