@@ -81,6 +81,8 @@ class _Held:
                 failure = course.failure
                 return metadata(() if failure is None else failure.initial_metadata())
             found = await inner.initial_metadata()
+            if not found:
+                await course.decided(inner, drained=False)
             if course.inner is inner or course.ended:
                 return found
 
@@ -98,7 +100,9 @@ class _Held:
             return course.failure.code()
         if course.complete:
             return grpc.StatusCode.OK
-        return grpc.StatusCode.CANCELLED if last is None else await last.code()
+        if last is None or course.cancelled:
+            return grpc.StatusCode.CANCELLED
+        return await last.code()
 
     async def details(self) -> Any:
         """Wait for the end; return its text."""
@@ -107,7 +111,7 @@ class _Held:
             return course.failure.details()
         if course.complete:
             return ""
-        return CANCELLED_HERE if last is None else await last.details()
+        return CANCELLED_HERE if last is None or course.cancelled else await last.details()
 
     async def debug_error_string(self) -> Any:
         """Wait for the end; return gRPC's own words on it."""
@@ -126,7 +130,10 @@ class _Held:
                 await inner.wait_for_connection()
             except BaseException as error:
                 if not self._goes_on(inner, error):
+                    if self._course.complete:
+                        return
                     raise
+                await self._course.decided(inner)
             else:
                 return
 
@@ -175,6 +182,7 @@ class _OneResponse(_Held):
             except BaseException as error:
                 if not self._goes_on(inner, error):
                     raise
+                yield from course.decided(inner).__await__()
 
 
 class _ManyResponses(_Held):
@@ -198,9 +206,10 @@ class _ManyResponses(_Held):
             if inner is None or course.failure is not None:
                 inner = await self._attempt()
             try:
-                message = await inner.read()
+                message = await (inner.read() if course.replay is None else course.next_of(inner))
             except BaseException as error:
                 if self._goes_on(inner, error):
+                    await course.decided(inner)
                     continue
                 if course.complete:
                     return EOF

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import grpc
@@ -29,8 +29,9 @@ CANCELLED_HERE = "Locally cancelled by application!"
 """gRPC's own words; a server's CANCELLED differs in nothing else."""
 
 
-UNMASKED_AFTER_S = (0.0, 0.0, 0.001, 0.004, 0.016, 0.064)
-"""How long to wait for a broken stream's status; it is there at the second look."""
+UNMASKED_AFTER_S = (0.0, 0.0, 0.001, 0.004, 0.016, 0.064, 0.25, 0.5, 1.0)
+"""How long to wait for a broken stream's status; it is mostly there at the second look."""
+LOOK_AGAIN_S = 0.05
 
 
 class AioMethod(Method):
@@ -55,11 +56,13 @@ def now_of(coroutine: Coroutine[Any, Any, Any]) -> Any:
 def _masked(inner: Any) -> bool:
     """Return whether gRPC has put its own failure to write in the place of the true status.
 
-    It does so where a stream of requests meets the end of the call; the true status follows.
+    It does so where a stream of requests meets the end of the call; the true status follows, once
+    all responses have been read.
     """
     return (
         now_of(inner.code()) is grpc.StatusCode.INTERNAL
         and now_of(inner.details()) == "Internal error from Core"
+        and str(now_of(inner.debug_error_string())).startswith('Failed "execute_batch"')
     )
 
 
@@ -97,11 +100,16 @@ class AioCourse:
     cancelled = False
     """The caller cancelled it before it ended."""
     complete = False
-    """It broke, but its resume hook said that nothing was missing: it reads as OK."""
+    """It reads as OK, whatever gRPC says: it broke, but its resume hook said that nothing was
+    missing; or it was OK, and gRPC may still put its own failure to write over that."""
     failure: NoNodeError | None = None
     """What it ended with, if that is not ``inner`` itself."""
     _callbacks: tuple[Callable[[], None], ...] = ()
     _changed: asyncio.Event | None = None
+    _unmasking: Any = None
+    """gRPC's call whose true status is not there yet."""
+    _responses: tuple[Any, AsyncIterator[Any]] | None = None
+    """gRPC's call and its responses, where a stream of requests may mask its status."""
     _delivered = False
     _received: tuple[Any, ...] | list[Any] = ()
     _task: asyncio.Task[None] | None = None
@@ -191,14 +199,16 @@ class AioCourse:
         code = now_of(inner.code())
         if code is not _OK:
             if self.replay is not None and _masked(inner):
-                self.inner = None
-                self._task = self.method.loop.create_task(self._unmask(inner, attempt))
+                if self._unmasking is not inner:
+                    self._unmasking = inner
+                    self._task = self.method.loop.create_task(self._unmask(inner, attempt))
                 return True
             return self._after_failure(inner, attempt, code)
         self._attempt = None
         now = _now()
         node, began_at = attempt
         self.method.routes.end(node, now - began_at, _SUCCEEDED, now)
+        self.complete = self.replay is not None
         self._end()
         return False
 
@@ -208,9 +218,16 @@ class AioCourse:
             await asyncio.sleep(delay_s)
             if not _masked(inner):
                 break
+        else:
+            # Responses that nobody has read yet hold it back: who still writes is told to stop.
+            if self.replay is not None:
+                self.replay.stop()
+                self._wake()
+            while self.method.arity == "stream_stream" and _masked(inner):  # noqa: ASYNC110 - as gRPC tells nobody
+                await asyncio.sleep(LOOK_AGAIN_S)
+        self._unmasking = None
         if self._attempt is not attempt:
             return
-        self.inner = inner
         if now_of(inner.code()) is _OK:
             self.attempt_done(inner)
         else:
@@ -370,6 +387,28 @@ class AioCourse:
         if self.inner is None:
             raise asyncio.CancelledError
         return self.inner
+
+    async def decided(self, inner: Any, *, drained: bool = True) -> None:
+        """Wait until the true status of an attempt is known; at once where gRPC told that.
+
+        Not ``drained``: responses that are still to be read may hold it back; wait a little only.
+        """
+        replay = self.replay
+        while self._unmasking is inner and not self.ended:
+            if not drained and (replay is None or replay.stopped):
+                return
+            await self._change()
+
+    async def next_of(self, inner: Any) -> Any:
+        """Return the next response of an attempt with a stream of requests, or grpc.aio.EOF.
+
+        ``inner.read`` would end where gRPC masks the status, though responses are still there.
+        """
+        if self.ended:
+            return await inner.read()
+        if self._responses is None or self._responses[0] is not inner:
+            self._responses = inner, aiter(inner)
+        return await anext(self._responses[1], grpc.aio.EOF)
 
     async def settled(self) -> Any:
         """Wait for the end; return gRPC's last call, None if ``failure`` or a cancel came first."""

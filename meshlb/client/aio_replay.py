@@ -42,7 +42,7 @@ class AioReplay:
     @property
     def replayable(self) -> bool:
         """Whether another attempt could still read all from the start."""
-        return self._dropped == 0
+        return self._dropped == 0 and not self.stopped
 
     def commit(self) -> None:
         """Keep nothing from now on: there will be no other attempt."""

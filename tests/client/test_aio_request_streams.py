@@ -237,6 +237,78 @@ def test_endless_requests_end_with_their_call(world, run):
     run(go)
 
 
+EARLY = [b"a", b"b", b"c"]
+
+
+@pytest.fixture
+def early(world, run):
+    """Make nodes answer before they have read the requests; then they may abort."""
+
+    def end(context):
+        if world.aborts:
+            context.abort(grpc.StatusCode.ABORTED, "enough")
+
+    def many(requests, context):
+        yield from EARLY
+        end(context)
+
+    def one(requests, context):
+        end(context)
+        return b"one"
+
+    for node in (world.a, world.b):
+        node._early = lambda: grpc.stream_stream_rpc_method_handler(many)
+        node._earlyone = lambda: grpc.stream_unary_rpc_method_handler(one)
+
+
+@pytest.mark.usefixtures("early")
+@pytest.mark.parametrize("aborts", [False, True])
+def test_nothing_is_lost_of_an_early_answer(world, run, aborts):
+    world.aborts = aborts
+    ends = grpc.StatusCode.ABORTED if aborts else grpc.StatusCode.OK
+    error = pytest.raises(grpc.aio.AioRpcError) if aborts else contextlib.nullcontext()
+
+    async def go(channel):
+        many = channel.stream_stream("/t.T/Early")
+        one = channel.stream_unary("/t.T/EarlyOne")
+        for _ in range(30):
+            call, got = many(five()), []
+            with error:
+                async for message in call:
+                    got.append(message)  # noqa: PERF401 - those before an error count
+            assert got == EARLY
+            assert await call.code() is ends
+            call = one(five())
+            with error:
+                assert await call == b"one"
+            assert await call.code() is ends
+
+    run(go)
+
+
+@pytest.mark.usefixtures("early")
+@pytest.mark.parametrize("aborts", [False, True])
+def test_a_writer_may_read_an_early_answer_after_it_was_told_to_stop(world, run, aborts):
+    world.aborts = aborts
+
+    async def go(channel):
+        for _ in range(2):
+            call = channel.stream_stream("/t.T/Early")()
+            with contextlib.suppress(asyncio.InvalidStateError):
+                while True:
+                    await call.write(b"x")
+            assert [await call.read() for _ in EARLY] == EARLY
+            if aborts:
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await call.read()
+                assert caught.value.details() == "enough"
+            else:
+                assert await call.read() is grpc.aio.EOF
+                assert await call.code() is grpc.StatusCode.OK
+
+    run(go)
+
+
 def test_a_writer_is_told_when_the_call_ends(world, run):
     async def write_on(call):
         while True:
