@@ -22,9 +22,13 @@ def run(world, busy):
     world.controller.push(world.a, world.b)
     complaints = []
 
+    def complain(_, context):
+        # gRPC tells the loop that runs of what came too late for one that has ended.
+        if "PollerCompletionQueue" not in context["message"]:
+            complaints.append(context)
+
     async def watched(go, method):
-        loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _, context: complaints.append(context))
+        asyncio.get_running_loop().set_exception_handler(complain)
         options = [("meshlb.picker", "round_robin")]
         if method:
             config = {"methodConfig": [{"name": [{}], **method}]}
