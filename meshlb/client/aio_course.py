@@ -223,7 +223,7 @@ class AioCourse:
             if self.replay is not None:
                 self.replay.stop()
                 self._wake()
-            while self.method.arity == "stream_stream" and _masked(inner):  # noqa: ASYNC110 - as gRPC tells nobody
+            while _masked(inner):  # noqa: ASYNC110 - gRPC tells nobody when it changes
                 await asyncio.sleep(LOOK_AGAIN_S)
         self._unmasking = None
         if self._attempt is not attempt:

@@ -292,11 +292,14 @@ def test_nothing_is_lost_of_an_early_answer(world, run, aborts):
 
 @pytest.mark.usefixtures("early")
 @pytest.mark.parametrize("aborts", [False, True])
-def test_a_writer_may_read_an_early_answer_after_it_was_told_to_stop(world, run, aborts):
+def test_a_writer_may_read_an_early_answer_after_it_was_told_to_stop(
+    world, run, aborts, monkeypatch
+):
+    monkeypatch.setattr("meshlb.client.aio_course.UNMASKED_AFTER_S", (0.0, 0.0, 0.01))
     world.aborts = aborts
 
     async def go(channel):
-        for _ in range(2):
+        for _ in range(10):
             call = channel.stream_stream("/t.T/Early")()
             with contextlib.suppress(asyncio.InvalidStateError):
                 while True:
