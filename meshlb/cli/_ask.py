@@ -13,7 +13,7 @@ from meshlb.v1 import balance_pb2_grpc
 from meshlb.wire import parse_address
 
 T = TypeVar("T")
-LIMIT_S = 5.0
+LIMIT_S = 10.0
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -22,7 +22,7 @@ from meshlb.testing.node import FakeNode, NodeSpec, Register
 from meshlb.v1 import balance_pb2, balance_pb2_grpc
 from meshlb.wire import STATES
 
-START_LIMIT_S = 20.0
+START_LIMIT_S = 60.0
 T = TypeVar("T")
 
 
@@ -54,7 +54,7 @@ class Mesh:
     ``nodes`` is how many, or how each is to be. ``register`` adds the user's servicer to a node's
     server (``lambda server: add_FooServicer_to_server(Foo(), server)``; servicers for threads and
     for asyncio both work); without it every method echoes. Entering waits until the controller
-    knows all nodes, and raises UnavailableError if that does not happen within 20 s.
+    knows all nodes, and raises UnavailableError if that does not happen within 60 s.
     """
 
     def __init__(
@@ -180,7 +180,7 @@ class Mesh:
         with grpc.insecure_channel(self.controller) as channel:
             stub = balance_pb2_grpc.BalanceServiceStub(channel)
             while time.monotonic() < give_up:
-                known = stub.ListNodes(request, timeout=5, wait_for_ready=True).nodes
+                known = stub.ListNodes(request, timeout=START_LIMIT_S, wait_for_ready=True).nodes
                 active = STATES[NodeState.ACTIVE]
                 missing = wanted - {n.node.node_id for n in known if n.state == active}
                 if not missing:

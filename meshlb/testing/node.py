@@ -113,7 +113,7 @@ class FakeNode:
         self._wait(self._goodbye(drain=None))
 
     def _wait(self, step: Coroutine[Any, Any, T]) -> T:
-        done: T = self._submit(step).result(timeout=20)
+        done: T = self._submit(step).result(timeout=60)
         return done
 
     def _service_time_s(self) -> float:
