@@ -8,8 +8,9 @@ the caller holds, so a dropped call is seen to be dropped. Long because all of i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import grpc
@@ -51,6 +52,27 @@ def now_of(coroutine: Coroutine[Any, Any, Any]) -> Any:
         return done.value
     coroutine.close()
     raise AssertionError("an ended call had something to wait for")
+
+
+async def _send(inner: Any, requests: AsyncGenerator[Any]) -> None:
+    """Write the requests to an attempt, whose end tells all that may go wrong.
+
+    An iterator given to gRPC would have the call cancelled if its end meets the last request.
+    """
+    over = (grpc.aio.AioRpcError, grpc.aio.InternalError, asyncio.InvalidStateError)
+    try:
+        async with contextlib.aclosing(requests):
+            async for request in requests:
+                try:
+                    await inner.write(request)
+                except over:
+                    return
+        with contextlib.suppress(*over):
+            await inner.done_writing()
+    except asyncio.CancelledError:
+        raise
+    except BaseException:  # the caller's requests raised, or cannot be turned into bytes
+        inner.cancel()
 
 
 def _masked(inner: Any) -> bool:
@@ -106,6 +128,8 @@ class AioCourse:
     """What it ended with, if that is not ``inner`` itself."""
     _callbacks: tuple[Callable[[], None], ...] = ()
     _changed: asyncio.Event | None = None
+    _sending: asyncio.Task[None] | None = None
+    """Gives the requests of a stream to the attempt that runs."""
     _unmasking: Any = None
     """gRPC's call whose true status is not there yet."""
     _responses: tuple[Any, AsyncIterator[Any]] | None = None
@@ -152,7 +176,7 @@ class AioCourse:
         try:
             raw = method.by_link.get(node.link) or method.on(node)
             inner = raw(
-                self._request if replay is None else replay.reader(),
+                self._request,
                 timeout=None if deadline is None else deadline - now,
                 metadata=metadata,
                 credentials=credentials,
@@ -164,6 +188,8 @@ class AioCourse:
         self._attempt = (node, now)
         self.inner = inner
         inner.add_done_callback(self.attempt_done)
+        if replay is not None:
+            self._sending = method.loop.create_task(_send(inner, replay.reader()))
         if self._changed is not None:
             self._wake()
 

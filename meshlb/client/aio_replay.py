@@ -7,7 +7,7 @@ that one mechanism serves both styles.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from typing import Any
 
 from meshlb.client.replay import MOST_KEPT
@@ -73,13 +73,13 @@ class AioReplay:
         self.done = True
         self._came.set()
 
-    def reader(self) -> AsyncIterator[Any]:
+    def reader(self) -> AsyncGenerator[Any]:
         """Return an iterator from the start for a new attempt; older readers end."""
         self._current += 1
         self._came.set()
         return self._read(self._current)
 
-    async def _read(self, number: int) -> AsyncIterator[Any]:
+    async def _read(self, number: int) -> AsyncGenerator[Any]:
         at = 0
         while number == self._current:
             if at < self._dropped + len(self._kept):

@@ -13,6 +13,7 @@ import grpc.aio
 import pytest
 
 import meshlb
+from meshlb.client import aio_course
 
 
 @pytest.fixture
@@ -336,3 +337,34 @@ def test_a_writer_is_told_when_the_call_ends(world, run):
             assert await call.code() is grpc.StatusCode.ABORTED
 
     run(go)
+
+
+class Ended:
+    """gRPC's call, whose end meets whatever is written."""
+
+    cancelled = False
+
+    async def write(self, request):
+        """Take it."""
+
+    async def done_writing(self):
+        raise grpc.aio.InternalError("the call has ended")
+
+    def cancel(self):
+        self.cancelled = True
+
+
+def test_an_end_that_meets_the_last_request_is_no_cancel():
+    call = Ended()
+    asyncio.run(aio_course._send(call, five()))
+    assert not call.cancelled
+
+
+def test_requests_that_cannot_be_had_are():
+    async def broken():
+        yield b"1"
+        raise RuntimeError("the caller's own")
+
+    call = Ended()
+    asyncio.run(aio_course._send(call, broken()))
+    assert call.cancelled
