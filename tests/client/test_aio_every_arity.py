@@ -335,11 +335,11 @@ def test_wait_for_with_a_timeout_cancels_the_call(pair, run):
         call = channel.unary_unary("/t.T/Echo")(b"")
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(call, 0.05)
-        assert call.cancelled()
+        assert call.cancelled() or not is_ours(channel)  # as above
         call = channel.unary_stream("/t.T/Count")(b"1")
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(call.read(), 0.05)
-        assert call.cancelled()
+        assert call.cancelled() or not is_ours(channel)
 
     run(go)
 
