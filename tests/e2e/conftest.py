@@ -51,7 +51,7 @@ class Processes:
         self.folder = folder
         self.running = []
 
-    def start(self, *command, wait_for=None, limit_s=60):
+    def start(self, *command, wait_for=None, limit_s=120):
         """Start a program; with ``wait_for``, return the match of that pattern in its output."""
         log = self.folder / f"{len(self.running)}.log"
         with log.open("wb") as out:
@@ -117,7 +117,7 @@ def processes(tmp_path):
 def nodes_when():
     """Return a function that waits until a service's nodes satisfy a condition, and gives them."""
 
-    def wait(controller, condition, service="plain", limit_s=60):
+    def wait(controller, condition, service="plain", limit_s=120):
         with grpc.insecure_channel(controller) as channel:
             stub = balance_pb2_grpc.BalanceServiceStub(channel)
             request = balance_pb2.ListNodesRequest()

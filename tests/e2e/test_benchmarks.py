@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+pytestmark = pytest.mark.timeout(400)  # a busy machine starts so many processes slowly
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def figures(tmp_path):
             text=True,
         )
         try:
-            text, _ = process.communicate(timeout=150)
+            text, _ = process.communicate(timeout=300)
         finally:
             process.terminate()  # it then stops all that it started
             process.wait(60)

@@ -5,8 +5,11 @@ import signal
 import threading
 import time
 
+import pytest
+
 import meshlb
 
+pytestmark = pytest.mark.timeout(400)  # a busy machine starts so many processes slowly
 IDEMPOTENT = (
     "grpc.service_config",
     json.dumps({"methodConfig": [{"name": [{"service": "plain.Plain"}], "idempotent": True}]}),
