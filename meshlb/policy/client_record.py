@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from meshlb.model import CallReport, LoadShare
+from meshlb.model import CallReport, LoadShare, NodeCalls
 from meshlb.policy.smooth import Smooth
 
 SHARE_SMOOTH_S = 2.0
@@ -13,13 +13,21 @@ PRIOR_CALLS = 0.1
 LEASE_INTERVALS = 20
 LEAST_LEASE_S = 5.0
 
+Change = tuple[str, NodeCalls | None, NodeCalls | None]
+"""A node's id, and its entry in the report before and in the new one; None: it was not in there."""
+
+
+def spent(before: NodeCalls | None, calls: NodeCalls) -> float:
+    """Return the calls in flight summed over the time between two reports."""
+    return max(0.0, calls.in_flight_time_s - (before.in_flight_time_s if before else 0.0))
+
 
 class ClientRecord:
     """One client of one service. Written by ``Fleet`` only."""
 
     __slots__ = (
-        "acked", "in_flight", "node_ids", "number", "occupancy", "own", "report_at", "sent_at",
-        "sequence", "spent_s", "succeeded", "total", "waiting", "watchers",
+        "acked", "calls", "counted", "in_flight", "node_ids", "number", "occupancy", "own",
+        "report_at", "sent_at", "sequence", "succeeded", "total", "waiting", "watchers",
     )  # fmt: skip
 
     def __init__(self, number: int, now: float) -> None:
@@ -29,10 +37,14 @@ class ClientRecord:
         """Version of the last table that it applied; None: none yet."""
         self.report_at = now
         self.sequence = 0
+        self.calls: dict[str, NodeCalls] = {}
+        """Its last report, by node."""
+        self.counted = True
+        """Whether its calls in flight are in the service's count."""
         self.in_flight: dict[str, int] = {}
+        """Calls in flight by node; nodes without any are left out."""
         self.occupancy: dict[str, float] = {}
-        """Mean calls in flight by node, between its last two reports."""
-        self.spent_s: dict[str, float] = {}
+        """Mean calls in flight by node, between its last two reports; likewise."""
         self.succeeded: dict[str, int] = {}
         self.waiting = 0
         self.node_ids: Sequence[str] = ()
@@ -45,27 +57,48 @@ class ClientRecord:
         """Return whether its counts still hold: it reported lately."""
         return now - self.report_at <= max(LEAST_LEASE_S, LEASE_INTERVALS * interval_s)
 
-    def take_report(self, report: CallReport, now: float) -> None:
-        """Keep the counts; history is kept by the fleet, which sees the nodes."""
+    def take_report(self, report: CallReport, now: float) -> list[Change]:
+        """Keep the counts; return those that changed since the last report.
+
+        History is kept by the fleet, which sees the nodes. An entry that is the very object that
+        it was last time is not looked at, so a report costs what moved in it.
+        """
         elapsed_s = now - self.report_at
         self.report_at = now
         self.sequence = report.sequence
         self.waiting = report.waiting
-        self.in_flight = {n.node_id: n.in_flight for n in report.nodes}
-        spent_s = {n.node_id: n.in_flight_time_s for n in report.nodes}
+        known, in_flight = self.calls, self.in_flight
+        changes: list[Change] = []
+        for calls in report.nodes:
+            node_id = calls.node_id
+            before = known.get(node_id)
+            if before is calls:
+                continue
+            known[node_id] = calls
+            changes.append((node_id, before, calls))
+            if calls.in_flight:
+                in_flight[node_id] = calls.in_flight
+            elif before is not None and before.in_flight:
+                del in_flight[node_id]
+        if len(known) != len(report.nodes):
+            for node_id in known.keys() - {calls.node_id for calls in report.nodes}:
+                changes.append((node_id, known.pop(node_id), None))
+                in_flight.pop(node_id, None)
         if elapsed_s > 0:
             self.occupancy = {
-                node_id: max(0.0, total - self.spent_s.get(node_id, 0.0)) / elapsed_s
-                for node_id, total in spent_s.items()
+                node_id: spent_s / elapsed_s
+                for node_id, before, calls in changes
+                if calls is not None and (spent_s := spent(before, calls)) > 0.0
             }
-        self.spent_s = spent_s
+        return changes
 
     def share(
         self, totals: dict[str, float], clients: int, now: float, interval_s: float
     ) -> LoadShare:
         """Return this client's part of all calls on its nodes, smoothed, with their counts."""
         counts = {node_id: totals.get(node_id, 0.0) for node_id in self.node_ids}
-        own = self.own.add(sum(self.in_flight.get(n, 0) for n in self.node_ids), now)
+        in_flight = self.in_flight
+        own = self.own.add(sum([in_flight.get(n, 0) for n in self.node_ids]), now)
         total = self.total.add(sum(counts.values()), now)
         part = (own + PRIOR_CALLS) / (max(own, total) + PRIOR_CALLS * max(1, clients))
         return LoadShare(

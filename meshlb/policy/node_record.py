@@ -80,10 +80,10 @@ class NodeRecord:
             self.server_sums, new = differences(fresh, report.latency)
             self.learner.observe(new, now)
 
-    def count(self, clients: float, mean: float, now: float, fresh_s: float) -> None:
+    def count(self, clients: float, mean: float, now: float, fresh_s: float) -> float:
         """Note the clients' calls here, now and in the mean since the last time.
 
-        The server's own count adds those that bypass meshlb.
+        The server's own count adds those that bypass meshlb. Return all calls in flight.
         """
         report = self.report
         seen = None if report is None else report.in_flight
@@ -95,6 +95,7 @@ class NodeRecord:
         clients += beside
         self.in_flight = clients
         self.smoothed.add(clients, now)
+        return clients
 
 
 def differences(old: Sums, buckets: tuple[LatencyBucket, ...]) -> tuple[Sums, list[LatencyBucket]]:

@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 
 from meshlb import plugins
-from meshlb.model import CallReport, NodeState, Table, TableNode
+from meshlb.model import CallReport, NodeCalls, NodeState, Table, TableNode
 from meshlb.policy import hysteresis, subsets
-from meshlb.policy.client_record import ClientRecord
+from meshlb.policy.client_record import ClientRecord, spent
 from meshlb.policy.node_record import NodeRecord
 from meshlb.policy.weights import Seen, normalised
 from meshlb.settings import WEIGHTS, ServiceSettings
@@ -28,6 +28,8 @@ class ServiceRecord:
         self.clients: dict[str, ClientRecord] = {}
         self.in_flight: dict[str, float] = {}
         """Calls in flight by node at the last tick."""
+        self._called: dict[str, int] = {}
+        """All clients' calls in flight by node, as last reported; nodes without any left out."""
         self.states: dict[str, tuple[NodeState, str]] = {}
         self.membership = 0
         """Grows when nodes or watchers come or go."""
@@ -57,43 +59,53 @@ class ServiceRecord:
         """Take one client's counts in, and learn speeds from the calls that are new."""
         client = self.client(report.client_id, now)
         known = client.sequence > 0  # else its sums hold calls from before this controller's time
-        spent_s = client.spent_s
-        client.take_report(report, now)
-        for calls in report.nodes:
-            node = self.nodes.get(calls.node_id)
-            if node is None:
+        for node_id, before, calls in client.take_report(report, now):
+            if client.counted:
+                self._add(node_id, _in_flight(calls) - _in_flight(before))
+            node = self.nodes.get(node_id)
+            if node is None or calls is None:
                 continue
             if known:
-                added_s = calls.in_flight_time_s - spent_s.get(calls.node_id, 0.0)
-                node.calls_s += max(0.0, added_s)
-            ended = calls.succeeded - client.succeeded.get(calls.node_id, 0)
+                node.calls_s += spent(before, calls)
+            ended = calls.succeeded - client.succeeded.get(node_id, 0)
             if ended > 0:
                 node.calls_at = now
                 node.calls_ended += ended if known else 0
-            client.succeeded[calls.node_id] = calls.succeeded
+            client.succeeded[node_id] = calls.succeeded
+
+    def _add(self, node_id: str, calls: int) -> None:
+        """Count so many calls more (or less) in flight at a node."""
+        total = self._called.get(node_id, 0) + calls
+        if total:
+            self._called[node_id] = total
+        else:
+            self._called.pop(node_id, None)
 
     def count(self, now: float, interval_s: float) -> None:
         """Add up the calls in flight of all clients that reported lately; drop the others."""
-        totals = dict.fromkeys(self.nodes, 0.0)
-        means = dict.fromkeys(self.nodes, 0.0)
+        means: dict[str, float] = {}
         gone = []
         for client_id, client in self.clients.items():
-            if client.live(now, interval_s):
+            live = client.live(now, interval_s)
+            if live != client.counted:
+                client.counted = live
                 for node_id, own in client.in_flight.items():
-                    if node_id in totals:
-                        totals[node_id] += own
+                    self._add(node_id, own if live else -own)
+            if live:
                 quiet = now - client.report_at > QUIET_INTERVALS * interval_s
                 for node_id, mean in (client.in_flight if quiet else client.occupancy).items():
-                    if node_id in means:
-                        means[node_id] += mean
+                    means[node_id] = means.get(node_id, 0.0) + mean
             elif client.watchers <= 0:
                 gone.append(client_id)
         for client_id in gone:
             del self.clients[client_id]
-        for node_id, node in self.nodes.items():
-            node.count(totals[node_id], means[node_id], now, self.settings.fresh_s)
-            totals[node_id] = node.in_flight
-        self.in_flight = totals
+        called, fresh_s = self._called, self.settings.fresh_s
+        self.in_flight = {
+            node_id: node.count(
+                float(called.get(node_id, 0)), means.get(node_id, 0.0), now, fresh_s
+            )
+            for node_id, node in self.nodes.items()
+        }
 
     def refresh_states(
         self, now: float
@@ -236,3 +248,7 @@ class ServiceRecord:
             table = dataclasses.replace(table, nodes=nodes)
         client.node_ids = ids
         return table
+
+
+def _in_flight(calls: NodeCalls | None) -> int:
+    return 0 if calls is None else calls.in_flight
