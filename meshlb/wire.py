@@ -8,13 +8,14 @@ Long because each message has its two directions side by side.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from operator import eq
 
 from google.protobuf.duration_pb2 import Duration
 
-from meshlb.errors import InvalidInputError
+from meshlb.checks import FINITE, Faults
+from meshlb.checks import parse_address as parse_address
 from meshlb.model import (
     CallReport,
     Health,
@@ -30,7 +31,6 @@ from meshlb.model import (
 )
 from meshlb.v1 import balance_pb2, load_pb2, routing_pb2
 
-NAME = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 MAX_LABELS, MAX_METRICS, MAX_BUCKETS, MAX_NODES = 32, 64, 256, 10_000
 
 STATES = {
@@ -49,82 +49,36 @@ HEALTHS_BACK = {number: health for health, number in HEALTHS.items()}
 
 # Fields of LoadReport that are plain optional figures: model name, message name, upper bound.
 _FIGURES = (
-    ("in_flight", "in_flight_count", None),
-    ("queued", "queued_count", None),
-    ("succeeded", "succeeded_count", None),
-    ("failed", "failed_count", None),
+    ("in_flight", "in_flight_count", FINITE),
+    ("queued", "queued_count", FINITE),
+    ("succeeded", "succeeded_count", FINITE),
+    ("failed", "failed_count", FINITE),
     ("host_cpu", "host_cpu_utilization", 1.0),
     ("host_memory", "host_memory_utilization", 1.0),
-    ("process_cpu_cores", "process_cpu_cores", None),
-    ("process_memory_bytes", "process_memory_bytes", None),
+    ("process_cpu_cores", "process_cpu_cores", FINITE),
+    ("process_memory_bytes", "process_memory_bytes", FINITE),
     ("gpu", "gpu_utilization", 1.0),
     ("gpu_memory", "gpu_memory_utilization", 1.0),
     ("kv_cache", "kv_cache_utilization", 1.0),
-    ("application", "application_utilization", None),
-    ("requests_per_s", "requests_per_second", None),
-    ("errors_per_s", "errors_per_second", None),
-    ("tokens_in", "token_in_count", None),
-    ("tokens_out", "token_out_count", None),
+    ("application", "application_utilization", FINITE),
+    ("requests_per_s", "requests_per_second", FINITE),
+    ("errors_per_s", "errors_per_second", FINITE),
+    ("tokens_in", "token_in_count", FINITE),
+    ("tokens_out", "token_out_count", FINITE),
 )
 
 
-class _Faults:
-    """Collects what is wrong with one message, so that all of it is told at once."""
+class Last:
+    """What one stream of reports said last: what it says again is not read and checked again."""
 
-    __slots__ = ("found",)
+    __slots__ = ("calls", "entries", "node", "node_bytes")
 
     def __init__(self) -> None:
-        self.found: list[str] = []
-
-    def name(self, field: str, value: str) -> None:
-        if not NAME.match(value):
-            self.found.append(
-                f"{field} = {value[:140]!r}: 1 to 128 characters of A-Z a-z 0-9 . _ -"
-            )
-
-    def text(self, field: str, value: str, least: int, most: int) -> None:
-        if not least <= len(value) <= most:
-            self.found.append(f"{field} = {value[:140]!r}: {least} to {most} characters")
-
-    def number(self, field: str, value: float, most: float | None = None) -> None:
-        if not math.isfinite(value) or value < 0 or (most is not None and value > most):
-            allowed = "finite, 0 or more" if most is None else f"from 0 to {most:g}"
-            self.found.append(f"{field} = {value}: {allowed}")
-
-    def positive(self, field: str, value: float) -> None:
-        if not math.isfinite(value) or value <= 0:
-            self.found.append(f"{field} = {value}: finite, above 0")
-
-    def count(self, field: str, size: int, most: int) -> None:
-        if size > most:
-            self.found.append(f"{field}: {size} entries: at most {most}")
-
-    def address(self, field: str, value: str) -> None:
-        try:
-            parse_address(value)
-        except InvalidInputError as error:
-            self.found.append(f"{field} = {value[:140]!r}: {error.faults[0].partition(': ')[2]}")
-
-    def done(self, reason: str) -> None:
-        if self.found:
-            raise InvalidInputError(self.found, reason=reason)
-
-
-def parse_address(text: str) -> tuple[str, int]:
-    """Return (host, port) of "HOST:PORT" or "[IPV6]:PORT".
-
-    Raises InvalidInputError unless the host is there and the port is from 1 to 65535.
-    """
-    host, colon, port = text.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    good = bool(colon and host and port.isascii() and port.isdigit() and len(text) <= 300)
-    good = good and not re.search(r"[\s/,@]", host) and (":" not in host or bracketed)
-    if not good or not 1 <= int(port) <= 65535:
-        raise InvalidInputError(
-            f"address = {text[:140]!r}: HOST:PORT or [IPV6]:PORT, port from 1 to 65535",
-            reason="INVALID_ADDRESS",
-        )
-    return (host[1:-1] if bracketed else host), int(port)
+        self.node: NodeInfo | None = None
+        self.node_bytes = b""
+        self.calls: list[NodeCalls] = []
+        self.entries: list[load_pb2.NodeCalls] = []
+        """The messages of ``calls``."""
 
 
 def seconds(span: Duration) -> float:
@@ -155,7 +109,7 @@ def node_info_to_pb(node: NodeInfo) -> load_pb2.NodeInfo:
     )
 
 
-def _node_info(message: load_pb2.NodeInfo, faults: _Faults, at: str) -> NodeInfo:
+def _node_info(message: load_pb2.NodeInfo, faults: Faults, at: str) -> NodeInfo:
     faults.name(f"{at}service", message.service)
     faults.text(f"{at}node_id", message.node_id, 1, 253)
     faults.positive(f"{at}incarnation", message.incarnation)
@@ -183,7 +137,7 @@ def _node_info(message: load_pb2.NodeInfo, faults: _Faults, at: str) -> NodeInfo
 
 def node_info_from_pb(message: load_pb2.NodeInfo) -> NodeInfo:
     """Return a node's declaration, checked."""
-    faults = _Faults()
+    faults = Faults()
     node = _node_info(message, faults, "node.")
     faults.done("INVALID_NODE")
     return node
@@ -199,18 +153,17 @@ def _buckets_to_pb(buckets: tuple[LatencyBucket, ...]) -> list[load_pb2.LatencyB
 
 
 def _buckets(
-    messages: Iterable[load_pb2.LatencyBucket], faults: _Faults, at: str
+    messages: Iterable[load_pb2.LatencyBucket], faults: Faults, at: str
 ) -> tuple[LatencyBucket, ...]:
     found = []
     for message in messages:
-        bucket = LatencyBucket(
-            message.in_flight_count, message.call_count, seconds(message.latency_sum)
-        )
-        if bucket.in_flight < 0 or bucket.count < 0 or bucket.sum_s < 0:
-            faults.number(f"{at}in_flight_count", bucket.in_flight)
-            faults.number(f"{at}call_count", bucket.count)
-            faults.number(f"{at}latency_sum", bucket.sum_s)
-        found.append(bucket)
+        in_flight, count, span = message.in_flight_count, message.call_count, message.latency_sum
+        sum_s = span.seconds + span.nanos / 1e9
+        if in_flight < 0 or count < 0 or sum_s < 0:
+            faults.number(f"{at}in_flight_count", in_flight)
+            faults.number(f"{at}call_count", count)
+            faults.number(f"{at}latency_sum", sum_s)
+        found.append(LatencyBucket(in_flight, count, sum_s))
     faults.count(at.rstrip("."), len(found), MAX_BUCKETS)
     return tuple(found)
 
@@ -231,15 +184,19 @@ def load_report_to_pb(report: LoadReport) -> load_pb2.LoadReport:
     return message
 
 
-def load_report_from_pb(message: load_pb2.LoadReport) -> LoadReport:
+def load_report_from_pb(message: load_pb2.LoadReport, last: Last | None = None) -> LoadReport:
     """Return a node's load, checked: all finite, none negative, fractions from 0 to 1."""
-    faults = _Faults()
-    node = _node_info(message.node, faults, "report.node.")
+    faults = Faults()
+    node_bytes = message.node.SerializeToString()
+    node = last.node if last is not None and last.node_bytes == node_bytes else None
+    if node is None:
+        node = _node_info(message.node, faults, "report.node.")
     figures = {}
     for here, there, most in _FIGURES:
         if message.HasField(there):
             value = getattr(message, there)
-            faults.number(f"report.{there}", value, most)
+            if not 0 <= value <= most:
+                faults.number(f"report.{there}", value, None if most == FINITE else most)
             figures[here] = value
     health = HEALTHS_BACK.get(message.health)
     if health is None:
@@ -248,23 +205,23 @@ def load_report_from_pb(message: load_pb2.LoadReport) -> LoadReport:
     if message.HasField("time_to_first_token"):
         first_token = seconds(message.time_to_first_token)
         faults.number("report.time_to_first_token", first_token)
-    faults.count("report.named_metrics", len(message.named_metrics), MAX_METRICS)
-    for key, value in message.named_metrics.items():
+    named = dict(message.named_metrics)
+    faults.count("report.named_metrics", len(named), MAX_METRICS)
+    for key, value in named.items():
         faults.text("report.named_metrics key", key, 1, 128)
         if not math.isfinite(value):
             faults.found.append(f"report.named_metrics[{key[:140]!r}] = {value}: finite")
     latency = _buckets(message.latency, faults, "report.latency.")
     faults.done("INVALID_REPORT")
-    observe = message.observe_time
+    if last is not None:
+        last.node, last.node_bytes = node, node_bytes
     return LoadReport(
         node=node,
-        observe_time_s=(observe.seconds + observe.nanos / 1e9)
-        if message.HasField("observe_time")
-        else None,
+        observe_time_s=seconds(message.observe_time) if message.HasField("observe_time") else None,
         health=health or Health.UNCHECKED,
         latency=latency,
         time_to_first_token_s=first_token,
-        named_metrics=dict(message.named_metrics),
+        named_metrics=named,
         **figures,
     )
 
@@ -294,35 +251,53 @@ def call_report_to_pb(report: CallReport) -> load_pb2.CallReport:
     )
 
 
-def call_report_from_pb(message: load_pb2.CallReport) -> CallReport:
-    """Return a client's own counts, checked: none negative."""
-    faults = _Faults()
+def call_report_from_pb(message: load_pb2.CallReport, last: Last | None = None) -> CallReport:
+    """Return a client's own counts, checked: none negative.
+
+    Entries that stand where they stood in the last report, unchanged, are the same objects.
+    """
+    faults = Faults()
     faults.name("report.service", message.service)
     faults.text("report.client_id", message.client_id, 1, 128)
     faults.number("report.sequence", message.sequence)
     faults.number("report.waiting_count", message.waiting_count)
     faults.count("report.nodes", len(message.nodes), MAX_NODES)
-    nodes = []
-    for n in message.nodes:
-        faults.text("report.nodes.node_id", n.node_id, 1, 253)
-        figures = (
-            n.in_flight_count, n.started_count, n.succeeded_count, n.failed_count, n.refused_count,
-        )  # fmt: skip
-        if min(figures) < 0:
-            faults.found.append(
-                f"report.nodes[{n.node_id[:140]!r}] counts = {figures}: finite, 0 or more"
-            )
-        spent_s = seconds(n.in_flight_time)
-        faults.number("report.nodes.in_flight_time", spent_s)
-        nodes.append(NodeCalls(n.node_id, *figures, in_flight_time_s=spent_s))
+    last = Last() if last is None else last
+    entries = list(message.nodes)
+    calls = [
+        before if same else _node_calls(entry, faults)
+        for entry, before, same in zip(
+            entries, last.calls, map(eq, entries, last.entries), strict=False
+        )
+    ]
+    calls += [_node_calls(entry, faults) for entry in entries[len(calls) :]]
     faults.done("INVALID_REPORT")
+    last.calls, last.entries = calls, entries
     return CallReport(
         service=message.service,
         client_id=message.client_id,
         sequence=message.sequence,
-        nodes=tuple(nodes),
+        nodes=tuple(calls),
         waiting=message.waiting_count,
     )
+
+
+def _node_calls(entry: load_pb2.NodeCalls, faults: Faults) -> NodeCalls:
+    node_id = entry.node_id
+    figures = (
+        entry.in_flight_count, entry.started_count, entry.succeeded_count, entry.failed_count,
+        entry.refused_count,
+    )  # fmt: skip
+    span = entry.in_flight_time
+    spent_s = span.seconds + span.nanos / 1e9
+    if not (0 < len(node_id) <= 253 and min(figures) >= 0 and spent_s >= 0):
+        faults.text("report.nodes.node_id", node_id, 1, 253)
+        if min(figures) < 0:
+            faults.found.append(
+                f"report.nodes[{node_id[:140]!r}] counts = {figures}: finite, 0 or more"
+            )
+        faults.number("report.nodes.in_flight_time", spent_s)
+    return NodeCalls(node_id, *figures, spent_s)
 
 
 # --- tables ----------------------------------------------------------------------------------
@@ -373,7 +348,7 @@ def table_to_pb(
     )
 
 
-def _curve(message: routing_pb2.SpeedCurve, faults: _Faults, at: str) -> SpeedCurve:
+def _curve(message: routing_pb2.SpeedCurve, faults: Faults, at: str) -> SpeedCurve:
     curve = SpeedCurve(seconds(message.base), seconds(message.slope), message.knee)
     faults.positive(f"{at}curve.base", curve.base_s)
     faults.positive(f"{at}curve.slope", curve.slope_s)
@@ -383,7 +358,7 @@ def _curve(message: routing_pb2.SpeedCurve, faults: _Faults, at: str) -> SpeedCu
 
 def table_from_pb(message: routing_pb2.RoutingTable) -> Table:
     """Return a table, checked: known states, positive weights, dialable addresses, unique nodes."""
-    faults = _Faults()
+    faults = Faults()
     faults.name("table.service", message.service)
     faults.count("table.nodes", len(message.nodes), MAX_NODES)
     nodes = []
@@ -441,7 +416,7 @@ def share_to_pb(share: LoadShare) -> routing_pb2.LoadShare:
 
 def share_from_pb(message: routing_pb2.LoadShare) -> LoadShare:
     """Return one client's share and counts, checked: share in (0, 1], counts not negative."""
-    faults = _Faults()
+    faults = Faults()
     share = message.share if message.HasField("share") else None
     if share is not None and not 0 < share <= 1:
         faults.found.append(f"share.share = {share}: above 0, at most 1")
@@ -461,7 +436,7 @@ def share_from_pb(message: routing_pb2.LoadShare) -> LoadShare:
 
 def check_subscribe(message: balance_pb2.Subscribe) -> None:
     """Raise InvalidInputError unless service, client and zone are as they must be."""
-    faults = _Faults()
+    faults = Faults()
     faults.name("subscribe.service", message.service)
     faults.text("subscribe.client_id", message.client_id, 1, 128)
     faults.text("subscribe.zone", message.zone, 0, 128)

@@ -42,9 +42,10 @@ class BalanceService(balance_pb2_grpc.BalanceServiceServicer):
         stream = object()
         known: tuple[str, str] | None = None
         ordered: tuple[float, bool] | None = None
+        last = wire.Last()
         try:
             async for request in requests:
-                report = wire.load_report_from_pb(request.report)
+                report = wire.load_report_from_pb(request.report, last)
                 key = (report.node.service, report.node.node_id)
                 if known is not None and key != known:
                     raise InvalidInputError(
@@ -137,9 +138,10 @@ class BalanceService(balance_pb2_grpc.BalanceServiceServicer):
     ) -> None:
         """Take one client's counts in; order a new interval whenever it changed."""
         ordered = 0.0
+        last = wire.Last()
         try:
             async for request in requests:
-                report = wire.call_report_from_pb(request.report)
+                report = wire.call_report_from_pb(request.report, last)
                 self._fleet.observe_calls(report, time.monotonic())
                 interval_s = self._fleet.share_interval_s
                 if interval_s != ordered:
