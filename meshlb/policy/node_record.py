@@ -89,7 +89,7 @@ class NodeRecord:
         seen = None if report is None else report.in_flight
         beside = 0.0
         if seen is not None and now - self.report_at <= fresh_s:
-            beside = self.external.add(max(0.0, seen - clients), now)
+            beside = self.external.add(seen - clients if seen > clients else 0.0, now)
         self.learner.observe_flow(mean, self.calls_s, self.calls_ended, now, beside)
         self.calls_ended, self.calls_s = 0, 0.0
         clients += beside

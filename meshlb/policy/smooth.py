@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from math import exp
 
 
 class Smooth:
@@ -17,10 +17,14 @@ class Smooth:
 
     def add(self, value: float, now: float) -> float:
         """Take a value in, and return the mean."""
-        if self.value is None:
-            self.value = value
-        else:
-            keep = math.exp(-max(0.0, now - self._at) / self._tau_s)
-            self.value = self.value * keep + value * (1.0 - keep)
+        known = self.value
+        if known is not None:
+            elapsed = now - self._at
+            if elapsed > 0.0:
+                keep = exp(-elapsed / self._tau_s)
+                value = known * keep + value * (1.0 - keep)
+            else:
+                value = known
         self._at = now
-        return self.value
+        self.value = value
+        return value

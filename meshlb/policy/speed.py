@@ -55,32 +55,43 @@ _RESCALE_AT = 1e9
 
 
 class _Evidence:
-    """Calls and seconds by occupancy, forgotten at an exponential rate."""
+    """Calls and seconds by occupancy, forgotten at an exponential rate.
 
-    __slots__ = ("_forget_s", "_growth", "_latest", "_sums", "calls", "ended_at")
+    There are two memories of the same: a long one for the shape of the curve, a short one for its
+    level.
+    """
 
-    def __init__(self, forget_s: float) -> None:
-        self._forget_s = forget_s
+    __slots__ = (
+        "_latest", "_long_growth", "_short_growth", "_sums", "ended_at", "long_calls",
+        "short_calls",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
         self._sums: dict[int, list[float]] = {}
-        """Occupancy -> [calls, seconds], both times ``_growth`` when they came."""
-        self.calls = 0.0
+        """Occupancy -> [calls, seconds] of the long memory, then of the short one, all times the
+        memory's growth when they came."""
+        self.long_calls = self.short_calls = 0.0
         """All calls, decayed to ``_latest``."""
         self.ended_at = -math.inf
         """When the last call ended."""
-        self._growth = 1.0
+        self._long_growth = self._short_growth = 1.0
         self._latest = -math.inf
 
     def add(self, found: int, calls: float, seconds: float) -> None:
         """Take in calls that found ``found`` others, and the sum of their latencies."""
-        growth = self._growth
+        found = bucket(found) if found > 0 else 0
         sums = self._sums.get(found)
         if sums is None:
-            self._sums[found] = [calls * growth, seconds * growth]
-        else:
-            sums[0] += calls * growth
-            sums[1] += seconds * growth
+            sums = self._sums[found] = [0.0, 0.0, 0.0, 0.0]
+        growth = self._long_growth
+        sums[0] += calls * growth
+        sums[1] += seconds * growth
+        growth = self._short_growth
+        sums[2] += calls * growth
+        sums[3] += seconds * growth
         if calls > 0.0:
-            self.calls += calls
+            self.long_calls += calls
+            self.short_calls += calls
             self.ended_at = self._latest
 
     def forget(self, now: float) -> None:
@@ -89,44 +100,73 @@ class _Evidence:
         if elapsed <= 0.0:
             return
         self._latest = now
-        calls = self.calls
-        if calls <= KEPT_CALLS:
-            return
-        keep = exp(-elapsed / self._forget_s)
-        least = KEPT_CALLS / calls
-        if keep < least:
-            keep = least
-        self.calls = calls * keep
-        self._growth /= keep
-        if self._growth > _RESCALE_AT:
-            growth, self._growth = self._growth, 1.0
-            self._sums = {
-                found: [calls / growth, seconds / growth]
-                for found, (calls, seconds) in self._sums.items()
-                if seconds > growth * _LEAST_S
-            }
+        calls = self.long_calls
+        if calls > KEPT_CALLS:
+            keep = exp(-elapsed / SHAPE_FORGET_S)
+            least = KEPT_CALLS / calls
+            if keep < least:
+                keep = least
+            self.long_calls = calls * keep
+            self._long_growth /= keep
+            if self._long_growth > _RESCALE_AT:
+                self._rescale(self._long_growth, 1.0)
+        calls = self.short_calls
+        if calls > KEPT_CALLS:
+            keep = exp(-elapsed / FORGET_S)
+            least = KEPT_CALLS / calls
+            if keep < least:
+                keep = least
+            self.short_calls = calls * keep
+            self._short_growth /= keep
+            if self._short_growth > _RESCALE_AT:
+                self._rescale(1.0, self._short_growth)
 
-    def points(self) -> list[Point]:
-        """Return what is left, by occupancy."""
-        growth = self._growth
+    def _rescale(self, long: float, short: float) -> None:
+        """Divide all sums by so much, and drop what is nothing then."""
+        self._long_growth /= long
+        self._short_growth /= short
+        kept = {}
+        for found, (long_calls, long_s, short_calls, short_s) in self._sums.items():
+            a, b = (long_calls / long, long_s / long) if long_s > long * _LEAST_S else (0.0, 0.0)
+            c, d = (
+                (short_calls / short, short_s / short)
+                if short_s > short * _LEAST_S
+                else (0.0, 0.0)
+            )
+            if b or d:
+                kept[found] = [a, b, c, d]
+        self._sums = kept
+
+    def long(self) -> list[Point]:
+        """Return what is left in the long memory, by occupancy."""
+        growth = self._long_growth
         least = growth * _LEAST_S
         return [
             (found, calls / growth, seconds / growth)
-            for found, (calls, seconds) in sorted(self._sums.items())
+            for found, (calls, seconds, _, _) in sorted(self._sums.items())
+            if seconds > least
+        ]
+
+    def short(self) -> list[Point]:
+        """Return what is left in the short memory, by occupancy."""
+        growth = self._short_growth
+        least = growth * _LEAST_S
+        return [
+            (found, calls / growth, seconds / growth)
+            for found, (_, _, calls, seconds) in sorted(self._sums.items())
             if seconds > least
         ]
 
 
 class _Source:
-    """One kind of evidence: a long memory for the shape of the curve, a short one for its level."""
+    """One kind of evidence, and the curve that it makes."""
 
     __slots__ = (
-        "_curve", "_curve_at", "_shape", "_shape_at", "_shape_calls", "_slots", "long", "short",
+        "_curve", "_curve_at", "_shape", "_shape_at", "_shape_calls", "_slots", "evidence",
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.long = _Evidence(SHAPE_FORGET_S)
-        self.short = _Evidence(FORGET_S)
+        self.evidence = _Evidence()
         self._shape: SpeedCurve | None = None
         self._shape_at = -math.inf
         self._shape_calls = 0.0
@@ -134,23 +174,13 @@ class _Source:
         self._curve_at = -math.inf
         self._slots: int | None = None
 
-    def forget(self, now: float) -> None:
-        """Let all before ``now`` count less."""
-        self.long.forget(now)
-        self.short.forget(now)
-
-    def add(self, found: int, calls: float, seconds: float) -> None:
-        """Take in calls that found ``found`` others, and the sum of their latencies."""
-        found = bucket(max(0, found))
-        self.long.add(found, calls, seconds)
-        self.short.add(found, calls, seconds)
-
     def curve(self, now: float, slots: int | None) -> SpeedCurve | None:
         """Return the curve now; None without points."""
+        evidence = self.evidence
         if (
             self._curve is not None
             and slots == self._slots
-            and (now - self._curve_at < REFIT_S or self.short.ended_at <= self._curve_at)
+            and (now - self._curve_at < REFIT_S or evidence.ended_at <= self._curve_at)
         ):
             return self._curve
         self._curve_at = now
@@ -158,13 +188,12 @@ class _Source:
             self._shape is None
             or slots != self._slots
             or now - self._shape_at >= SHAPE_S
-            or self.long.calls >= SHAPE_GROWTH * self._shape_calls
+            or evidence.long_calls >= SHAPE_GROWTH * self._shape_calls
         ):
-            self._shape = fit(self.long.points(), slots)
-            self._shape_at, self._shape_calls = now, self.long.calls
+            self._shape = fit(evidence.long(), slots)
+            self._shape_at, self._shape_calls = now, evidence.long_calls
             self._slots = slots
-        points = self.short.points()
-        self._curve = None if self._shape is None else scaled(self._shape, points, slots)
+        self._curve = None if self._shape is None else scaled(self._shape, evidence.short(), slots)
         return self._curve
 
 
@@ -182,10 +211,11 @@ class SpeedLearner:
 
         Buckets without calls, or with sums that are no positive finite number, are left out.
         """
-        self._calls.forget(now)
+        evidence = self._calls.evidence
+        evidence.forget(now)
         for one in buckets:
             if one.count > 0 and 0.0 < one.sum_s < math.inf:
-                self._calls.add(one.in_flight, one.count, one.sum_s)
+                evidence.add(one.in_flight, one.count, one.sum_s)
 
     def observe_flow(
         self, occupancy: float, seconds: float, ended: int, now: float, beside: float = 0.0
@@ -197,15 +227,17 @@ class SpeedLearner:
         runs there and is not among ``ended``: it makes the node busy, but tells nothing of its
         speed.
         """
-        self._flow.forget(now)
+        evidence = self._flow.evidence
+        evidence.forget(now)
         if seconds > 0.0:
-            self._flow.add(int(max(0.0, occupancy + beside - 0.5)), ended, seconds)
+            evidence.add(int(max(0.0, occupancy + beside - 0.5)), ended, seconds)
 
     def curve(self, now: float, slots: int | None) -> SpeedCurve | None:
         """Return the curve learned so far; None until there is evidence enough, or if it is old."""
-        flow, calls = self._flow.short, self._calls.short
-        known = flow.calls >= ENOUGH_CALLS and flow.ended_at > calls.ended_at - FORGET_S
+        flow, calls = self._flow.evidence, self._calls.evidence
+        known = flow.short_calls >= ENOUGH_CALLS and flow.ended_at > calls.ended_at - FORGET_S
         source = self._flow if known else self._calls
-        if source.short.calls < ENOUGH_CALLS or now - source.short.ended_at > HOLD_S:
+        evidence = source.evidence
+        if evidence.short_calls < ENOUGH_CALLS or now - evidence.ended_at > HOLD_S:
             return None
         return source.curve(now, slots)
