@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from operator import eq
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from meshlb.checks import FINITE, Faults
 from meshlb.checks import parse_address as parse_address
@@ -81,8 +82,8 @@ class Last:
         """The messages of ``calls``."""
 
 
-def seconds(span: Duration) -> float:
-    """Return a Duration in seconds; wrong ones give what they say, checks are the caller's."""
+def seconds(span: Duration | Timestamp) -> float:
+    """Return a Duration or Timestamp in seconds; wrong ones give what they say, checks are the caller's."""
     return span.seconds + span.nanos / 1e9
 
 
@@ -325,17 +326,8 @@ def table_node_to_pb(node: TableNode) -> routing_pb2.TableNode:
     )
 
 
-def table_to_pb(
-    table: Table, made: dict[str, routing_pb2.TableNode] | None = None
-) -> routing_pb2.RoutingTable:
-    """Return the message of a table.
-
-    ``made`` keeps the messages of nodes, by node_id, for other subsets of this same table.
-    """
-    made = {} if made is None else made
-    for node in table.nodes:
-        if node.node_id not in made:
-            made[node.node_id] = table_node_to_pb(node)
+def table_to_pb(table: Table) -> routing_pb2.RoutingTable:
+    """Return the message of a table."""
     return routing_pb2.RoutingTable(
         service=table.service,
         controller_id=table.controller_id,
@@ -344,7 +336,7 @@ def table_to_pb(
         complete=table.complete,
         picker=table.picker,
         idempotent_methods=table.idempotent_methods,
-        nodes=[made[node.node_id] for node in table.nodes],
+        nodes=[table_node_to_pb(node) for node in table.nodes],
     )
 
 

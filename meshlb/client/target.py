@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from meshlb.checks import NAME, parse_address
 from meshlb.errors import InvalidInputError
-from meshlb.wire import NAME, parse_address
 
 SHAPE = "mesh://HOST:PORT[,HOST:PORT]/SERVICE"
 

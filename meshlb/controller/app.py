@@ -14,17 +14,15 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
-from meshlb.controller.balance_service import BalanceService
+from meshlb.controller.balance_service import NAME, BalanceService, add_to_server
 from meshlb.controller.ticker import Ticker
 from meshlb.errors import UnavailableError
 from meshlb.policy.fleet import Fleet
 from meshlb.settings import Settings
-from meshlb.v1 import balance_pb2, balance_pb2_grpc
 from meshlb.wire import parse_address
 
 log = structlog.get_logger()
 
-NAME = balance_pb2.DESCRIPTOR.services_by_name["BalanceService"].full_name
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
 
@@ -58,7 +56,7 @@ class Controller:
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ]
         )
-        balance_pb2_grpc.add_BalanceServiceServicer_to_server(BalanceService(fleet, ticker), server)
+        add_to_server(BalanceService(fleet, ticker), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         served = (NAME, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
         reflection.enable_server_reflection((*served, reflection.SERVICE_NAME), server)

@@ -24,6 +24,7 @@ from meshlb.policy.fleet import Fleet
 from meshlb.v1 import balance_pb2, balance_pb2_grpc
 
 log = structlog.get_logger()
+NAME = balance_pb2.DESCRIPTOR.services_by_name["BalanceService"].full_name
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -181,13 +182,25 @@ class BalanceService(balance_pb2_grpc.BalanceServiceServicer):
         )
 
 
+def add_to_server(service: BalanceService, server: grpc.aio.Server) -> None:
+    """Serve BalanceService; as generated, but that WatchRoutes writes bytes made by ``frames``."""
+    watch: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(
+        service.WatchRoutes, balance_pb2.WatchRoutesRequest.FromString, response_serializer=None
+    )
+    handlers = {"WatchRoutes": watch}
+    # Of generic handlers the first that knows a method is taken, of registered ones the last.
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(NAME, handlers),))
+    balance_pb2_grpc.add_BalanceServiceServicer_to_server(service, server)
+    server.add_registered_method_handlers(NAME, handlers)
+
+
 async def _send(watcher: Watcher, context: Context) -> None:
     while True:
         table, share = await watcher.mailbox.take()
         if table is not None:
-            await context.write(balance_pb2.WatchRoutesResponse(table=table))
+            await context.write(table)
         if share is not None:
-            await context.write(balance_pb2.WatchRoutesResponse(share=share))
+            await context.write(share)
 
 
 async def _refuse(context: Context, error: MeshlbError, call: str) -> NoReturn:

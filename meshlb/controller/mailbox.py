@@ -1,33 +1,32 @@
-"""What one watcher is to be sent next: the newest table and the newest share, never a queue."""
+"""What one watcher is to be sent next: the newest table and the newest share, never a queue.
+
+Both as bytes (``frames``).
+"""
 
 from __future__ import annotations
 
 import asyncio
-
-from meshlb.v1 import routing_pb2
 
 
 class Mailbox:
     """Two slots; a newer message replaces one that has not been sent. For one event loop."""
 
     def __init__(self) -> None:
-        self._table: routing_pb2.RoutingTable | None = None
-        self._share: routing_pb2.LoadShare | None = None
+        self._table: bytes | None = None
+        self._share: bytes | None = None
         self._filled = asyncio.Event()
 
-    def put_table(self, table: routing_pb2.RoutingTable) -> None:
+    def put_table(self, table: bytes) -> None:
         """Replace the table to be sent."""
         self._table = table
         self._filled.set()
 
-    def put_share(self, share: routing_pb2.LoadShare) -> None:
+    def put_share(self, share: bytes) -> None:
         """Replace the share to be sent."""
         self._share = share
         self._filled.set()
 
-    async def take(
-        self,
-    ) -> tuple[routing_pb2.RoutingTable | None, routing_pb2.LoadShare | None]:
+    async def take(self) -> tuple[bytes | None, bytes | None]:
         """Wait until there is something, and return and clear it; a table is to be sent first."""
         await self._filled.wait()
         self._filled.clear()

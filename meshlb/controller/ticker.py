@@ -7,11 +7,10 @@ import time
 
 import structlog
 
-from meshlb import wire
+from meshlb.controller.frames import ShareFrames, TableFrames
 from meshlb.controller.mailbox import Mailbox
 from meshlb.model import LoadShare
 from meshlb.policy.fleet import Fleet, Plan
-from meshlb.v1 import routing_pb2
 
 log = structlog.get_logger()
 
@@ -65,39 +64,42 @@ class Ticker:
                 reason=change.reason,
             )
         self._publish(plan)
+        frames: dict[str, ShareFrames] = {}
         for watcher in self.watchers:
             if now >= watcher.due_at:
-                self._share(watcher, now, plan.share_interval_s)
+                self._share(watcher, now, plan.share_interval_s, frames)
 
     def give_table(self, watcher: Watcher) -> None:
         """Give a new watcher the table that is out, if there is one."""
         table = self.fleet.table_of(watcher.service, watcher.client_id)
         if table is not None:
-            watcher.mailbox.put_table(wire.table_to_pb(table))
+            watcher.mailbox.put_table(TableFrames(table).frame(table))
 
     def _publish(self, plan: Plan) -> None:
-        # Tables are alike for all clients below the subset size, so one message serves them all;
-        # above it, the messages of the nodes do.
-        made: dict[str, routing_pb2.RoutingTable] = {}
-        nodes: dict[str, dict[str, routing_pb2.TableNode]] = {}
+        frames: dict[str, TableFrames] = {}
+        alike: dict[str, bytes] = {}
+        """Frames of whole tables: below the subset size all clients get the same."""
         for service, table in plan.tables.items():
-            nodes[service] = {}
+            frames[service] = TableFrames(table)
             log.debug(
                 "table_published", service=service, version=table.version, nodes=len(table.nodes)
             )
         for watcher in self.watchers:
-            whole = plan.tables.get(watcher.service)
+            service = watcher.service
+            whole = plan.tables.get(service)
             if whole is None:
                 continue
-            own = self.fleet.table_of(watcher.service, watcher.client_id) or whole
+            own = self.fleet.table_of(service, watcher.client_id) or whole
             if own is not whole:
-                watcher.mailbox.put_table(wire.table_to_pb(own, nodes[watcher.service]))
+                watcher.mailbox.put_table(frames[service].frame(own))
                 continue
-            if watcher.service not in made:
-                made[watcher.service] = wire.table_to_pb(whole)
-            watcher.mailbox.put_table(made[watcher.service])
+            if service not in alike:
+                alike[service] = frames[service].frame(whole)
+            watcher.mailbox.put_table(alike[service])
 
-    def _share(self, watcher: Watcher, now: float, interval_s: float) -> None:
+    def _share(
+        self, watcher: Watcher, now: float, interval_s: float, frames: dict[str, ShareFrames]
+    ) -> None:
         # Half a tick early is on time; the next one counts from when this was due.
         watcher.due_at = max(watcher.due_at + interval_s, now + interval_s - self._tick_s / 2)
         share = self.fleet.share_of(watcher.service, watcher.client_id, now)
@@ -112,4 +114,5 @@ class Ticker:
         ):
             return
         watcher.sent, watcher.sent_at = share, now
-        watcher.mailbox.put_share(wire.share_to_pb(share))
+        made = frames.get(watcher.service) or frames.setdefault(watcher.service, ShareFrames())
+        watcher.mailbox.put_share(made.frame(share))

@@ -104,8 +104,7 @@ class _Evidence:
         if calls > KEPT_CALLS:
             keep = exp(-elapsed / SHAPE_FORGET_S)
             least = KEPT_CALLS / calls
-            if keep < least:
-                keep = least
+            keep = max(keep, least)
             self.long_calls = calls * keep
             self._long_growth /= keep
             if self._long_growth > _RESCALE_AT:
@@ -114,8 +113,7 @@ class _Evidence:
         if calls > KEPT_CALLS:
             keep = exp(-elapsed / FORGET_S)
             least = KEPT_CALLS / calls
-            if keep < least:
-                keep = least
+            keep = max(keep, least)
             self.short_calls = calls * keep
             self._short_growth /= keep
             if self._short_growth > _RESCALE_AT:
@@ -129,9 +127,7 @@ class _Evidence:
         for found, (long_calls, long_s, short_calls, short_s) in self._sums.items():
             a, b = (long_calls / long, long_s / long) if long_s > long * _LEAST_S else (0.0, 0.0)
             c, d = (
-                (short_calls / short, short_s / short)
-                if short_s > short * _LEAST_S
-                else (0.0, 0.0)
+                (short_calls / short, short_s / short) if short_s > short * _LEAST_S else (0.0, 0.0)
             )
             if b or d:
                 kept[found] = [a, b, c, d]
