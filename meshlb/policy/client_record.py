@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from meshlb.model import CallReport, LoadShare, NodeCalls
 from meshlb.policy.smooth import Smooth
@@ -13,13 +14,17 @@ PRIOR_CALLS = 0.1
 LEASE_INTERVALS = 20
 LEAST_LEASE_S = 5.0
 
-Change = tuple[str, NodeCalls | None, NodeCalls | None]
-"""A node's id, and its entry in the report before and in the new one; None: it was not in there."""
 
+class Change(NamedTuple):
+    """What a report says anew of one node."""
 
-def spent(before: NodeCalls | None, calls: NodeCalls) -> float:
-    """Return the calls in flight summed over the time between two reports."""
-    return max(0.0, calls.in_flight_time_s - (before.in_flight_time_s if before else 0.0))
+    node_id: str
+    calls: NodeCalls | None
+    """Its entry; None: it is no longer there."""
+    in_flight: int
+    """Calls in flight now, less those in the report before."""
+    spent_s: float
+    """Calls in flight summed over the time since the report before."""
 
 
 class ClientRecord:
@@ -75,21 +80,21 @@ class ClientRecord:
             if before is calls:
                 continue
             known[node_id] = calls
-            changes.append((node_id, before, calls))
-            if calls.in_flight:
-                in_flight[node_id] = calls.in_flight
+            more, spent_s = calls.in_flight, calls.in_flight_time_s
+            if more:
+                in_flight[node_id] = more
             elif before is not None and before.in_flight:
                 del in_flight[node_id]
+            if before is not None:
+                more -= before.in_flight
+                spent_s -= before.in_flight_time_s
+            changes.append(Change(node_id, calls, more, spent_s if spent_s > 0.0 else 0.0))
         if len(known) != len(report.nodes):
             for node_id in known.keys() - {calls.node_id for calls in report.nodes}:
-                changes.append((node_id, known.pop(node_id), None))
+                changes.append(Change(node_id, None, -known.pop(node_id).in_flight, 0.0))
                 in_flight.pop(node_id, None)
         if elapsed_s > 0:
-            self.occupancy = {
-                node_id: spent_s / elapsed_s
-                for node_id, before, calls in changes
-                if calls is not None and (spent_s := spent(before, calls)) > 0.0
-            }
+            self.occupancy = {c.node_id: c.spent_s / elapsed_s for c in changes if c.spent_s}
         return changes
 
     def share(

@@ -120,7 +120,7 @@ class Fleet:
             slow_start = joins and now - self.started_at > self.settings.controller.grace_s
             node = NodeRecord(info, stream, now, slow_start)
             service.nodes[info.node_id] = node
-            service.membership += 1
+        service.membership += 1
         node.stream = stream
         return node
 

@@ -9,6 +9,8 @@ from meshlb.policy.speed import SpeedLearner
 FRESH_INTERVALS = 5
 SMOOTH_S = 2.0
 
+REPORTS = (NodeState.ACTIVE, "reports")
+
 Sums = dict[int, tuple[int, float]]
 
 
@@ -63,7 +65,21 @@ class NodeRecord:
             return NodeState.UNKNOWN, f"no report for more than {fresh_s:g} s"
         if self.report is not None and self.report.health is Health.NOT_SERVING:
             return NodeState.UNHEALTHY, "its health check fails"
-        return NodeState.ACTIVE, "reports"
+        return REPORTS
+
+    def steady(self, now: float, fresh_s: float) -> bool:
+        """Return whether ``state`` is surely REPORTS: a cheap look, for most nodes at most times.
+
+        It is, in doubt, not; ``fresh_s`` may be shorter than that of ``state``.
+        """
+        report = self.report
+        return (
+            report is not None
+            and now - self.report_at <= fresh_s
+            and report.health is not Health.NOT_SERVING
+            and not self.drained
+            and not self.ended
+        )
 
     def take_report(self, report: LoadReport, now: float, fresh_s: float) -> None:
         """Keep the newest report; learn from the server's own latencies, which are exact."""

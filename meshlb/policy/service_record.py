@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 
 from meshlb import plugins
-from meshlb.model import CallReport, NodeCalls, NodeState, Table, TableNode
+from meshlb.model import CallReport, NodeState, Table, TableNode
 from meshlb.policy import hysteresis, subsets
-from meshlb.policy.client_record import ClientRecord, spent
-from meshlb.policy.node_record import NodeRecord
+from meshlb.policy.client_record import ClientRecord
+from meshlb.policy.node_record import REPORTS, NodeRecord
 from meshlb.policy.weights import Seen, normalised
 from meshlb.settings import WEIGHTS, ServiceSettings
 
@@ -32,9 +32,13 @@ class ServiceRecord:
         """All clients' calls in flight by node, as last reported; nodes without any left out."""
         self.states: dict[str, tuple[NodeState, str]] = {}
         self.membership = 0
-        """Grows when nodes or watchers come or go."""
+        """Grows when nodes, their addresses or watchers come or go."""
         self.table: Table | None = None
         self._table_at = 0.0
+        self._moved = False
+        """Whether a node's state changed since it was last compared with the table."""
+        self._seen = 0
+        """Membership when it was."""
         self._ring_of: Table | None = None
         """Table that ``_ring`` is of."""
         self._ring: list[str] = []
@@ -59,14 +63,14 @@ class ServiceRecord:
         """Take one client's counts in, and learn speeds from the calls that are new."""
         client = self.client(report.client_id, now)
         known = client.sequence > 0  # else its sums hold calls from before this controller's time
-        for node_id, before, calls in client.take_report(report, now):
-            if client.counted:
-                self._add(node_id, _in_flight(calls) - _in_flight(before))
+        for node_id, calls, in_flight, spent_s in client.take_report(report, now):
+            if in_flight and client.counted:
+                self._add(node_id, in_flight)
             node = self.nodes.get(node_id)
             if node is None or calls is None:
                 continue
             if known:
-                node.calls_s += spent(before, calls)
+                node.calls_s += spent_s
             ended = calls.succeeded - client.succeeded.get(node_id, 0)
             if ended > 0:
                 node.calls_at = now
@@ -111,9 +115,13 @@ class ServiceRecord:
         self, now: float
     ) -> Iterator[tuple[str, NodeState | None, NodeState | None, str]]:
         """Bring every node's state up to ``now``, forget those long gone; yield what changed."""
+        steady_s = min(self.settings.fresh_s, self.settings.forget_s)
         for node_id, node in list(self.nodes.items()):
+            if self.states.get(node_id) is REPORTS and node.steady(now, steady_s):
+                continue
             why = self._forgettable(node, now)
             if why:
+                self._moved = True
                 before, _ = self.states.pop(node_id, (None, ""))
                 self.forget(node_id)
                 self.in_flight.pop(node_id, None)
@@ -123,9 +131,11 @@ class ServiceRecord:
             before, _ = self.states.get(node_id, (None, ""))
             self.states[node_id] = state
             if before is not state[0]:
+                self._moved = True
                 yield node_id, before, state[0], state[1]
         for node_id in self.states.keys() - self.nodes.keys():
             before, _ = self.states.pop(node_id)
+            self._moved = True
             yield node_id, before, None, "its address was taken over"
 
     def _forgettable(self, node: NodeRecord, now: float) -> str | None:
@@ -181,6 +191,9 @@ class ServiceRecord:
         """Return whether the figures are to be looked at, or something else surely changed."""
         if now - self._table_at >= self.settings.publish_interval_s or old.complete != complete:
             return True
+        if not self._moved and self.membership == self._seen:
+            return False
+        self._moved, self._seen = False, self.membership
         if len(old.nodes) != len(self.nodes):
             return True
         for node in old.nodes:
@@ -248,7 +261,3 @@ class ServiceRecord:
             table = dataclasses.replace(table, nodes=nodes)
         client.node_ids = ids
         return table
-
-
-def _in_flight(calls: NodeCalls | None) -> int:
-    return 0 if calls is None else calls.in_flight
