@@ -266,7 +266,7 @@ def call_report_from_pb(message: load_pb2.CallReport, last: Last | None = None) 
     last = Last() if last is None else last
     entries = list(message.nodes)
     calls = [
-        before if same else _node_calls(entry, faults)
+        before if same else _node_calls(entry, faults, before)
         for entry, before, same in zip(
             entries, last.calls, map(eq, entries, last.entries), strict=False
         )
@@ -283,8 +283,12 @@ def call_report_from_pb(message: load_pb2.CallReport, last: Last | None = None) 
     )
 
 
-def _node_calls(entry: load_pb2.NodeCalls, faults: Faults) -> NodeCalls:
+def _node_calls(
+    entry: load_pb2.NodeCalls, faults: Faults, before: NodeCalls | None = None
+) -> NodeCalls:
     node_id = entry.node_id
+    if before is not None and before.node_id == node_id:
+        node_id = before.node_id  # one object, hashed once
     figures = (
         entry.in_flight_count, entry.started_count, entry.succeeded_count, entry.failed_count,
         entry.refused_count,

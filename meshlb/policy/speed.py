@@ -54,16 +54,16 @@ _LEAST_S = 1e-6
 _RESCALE_AT = 1e9
 
 
-class _Evidence:
-    """Calls and seconds by occupancy, forgotten at an exponential rate.
+class _Source:
+    """One kind of evidence, forgotten at an exponential rate, and the curve that it makes.
 
-    There are two memories of the same: a long one for the shape of the curve, a short one for its
-    level.
+    There are two memories of the same calls: a long one for the shape of the curve, a short one
+    for its level.
     """
 
     __slots__ = (
-        "_latest", "_long_growth", "_short_growth", "_sums", "ended_at", "long_calls",
-        "short_calls",
+        "_curve", "_curve_at", "_latest", "_long_growth", "_shape", "_shape_at", "_shape_calls",
+        "_short_growth", "_slots", "_sums", "ended_at", "long_calls", "short_calls",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -76,6 +76,12 @@ class _Evidence:
         """When the last call ended."""
         self._long_growth = self._short_growth = 1.0
         self._latest = -math.inf
+        self._shape: SpeedCurve | None = None
+        self._shape_at = -math.inf
+        self._shape_calls = 0.0
+        self._curve: SpeedCurve | None = None
+        self._curve_at = -math.inf
+        self._slots: int | None = None
 
     def add(self, found: int, calls: float, seconds: float) -> None:
         """Take in calls that found ``found`` others, and the sum of their latencies."""
@@ -133,7 +139,7 @@ class _Evidence:
                 kept[found] = [a, b, c, d]
         self._sums = kept
 
-    def long(self) -> list[Point]:
+    def _long(self) -> list[Point]:
         """Return what is left in the long memory, by occupancy."""
         growth = self._long_growth
         least = growth * _LEAST_S
@@ -143,40 +149,21 @@ class _Evidence:
             if seconds > least
         ]
 
-    def short(self) -> list[Point]:
-        """Return what is left in the short memory, by occupancy."""
-        growth = self._short_growth
-        least = growth * _LEAST_S
+    def _short(self) -> list[Point]:
+        """Return what is left in the short memory, in no order and any unit of calls."""
+        least = self._short_growth * _LEAST_S
         return [
-            (found, calls / growth, seconds / growth)
-            for found, (_, _, calls, seconds) in sorted(self._sums.items())
+            (found, calls, seconds)
+            for found, (_, _, calls, seconds) in self._sums.items()
             if seconds > least
         ]
 
-
-class _Source:
-    """One kind of evidence, and the curve that it makes."""
-
-    __slots__ = (
-        "_curve", "_curve_at", "_shape", "_shape_at", "_shape_calls", "_slots", "evidence",
-    )  # fmt: skip
-
-    def __init__(self) -> None:
-        self.evidence = _Evidence()
-        self._shape: SpeedCurve | None = None
-        self._shape_at = -math.inf
-        self._shape_calls = 0.0
-        self._curve: SpeedCurve | None = None
-        self._curve_at = -math.inf
-        self._slots: int | None = None
-
     def curve(self, now: float, slots: int | None) -> SpeedCurve | None:
         """Return the curve now; None without points."""
-        evidence = self.evidence
         if (
             self._curve is not None
             and slots == self._slots
-            and (now - self._curve_at < REFIT_S or evidence.ended_at <= self._curve_at)
+            and (now - self._curve_at < REFIT_S or self.ended_at <= self._curve_at)
         ):
             return self._curve
         self._curve_at = now
@@ -184,12 +171,12 @@ class _Source:
             self._shape is None
             or slots != self._slots
             or now - self._shape_at >= SHAPE_S
-            or evidence.long_calls >= SHAPE_GROWTH * self._shape_calls
+            or self.long_calls >= SHAPE_GROWTH * self._shape_calls
         ):
-            self._shape = fit(evidence.long(), slots)
-            self._shape_at, self._shape_calls = now, evidence.long_calls
+            self._shape = fit(self._long(), slots)
+            self._shape_at, self._shape_calls = now, self.long_calls
             self._slots = slots
-        self._curve = None if self._shape is None else scaled(self._shape, evidence.short(), slots)
+        self._curve = None if self._shape is None else scaled(self._shape, self._short(), slots)
         return self._curve
 
 
@@ -207,11 +194,11 @@ class SpeedLearner:
 
         Buckets without calls, or with sums that are no positive finite number, are left out.
         """
-        evidence = self._calls.evidence
-        evidence.forget(now)
+        source = self._calls
+        source.forget(now)
         for one in buckets:
             if one.count > 0 and 0.0 < one.sum_s < math.inf:
-                evidence.add(one.in_flight, one.count, one.sum_s)
+                source.add(one.in_flight, one.count, one.sum_s)
 
     def observe_flow(
         self, occupancy: float, seconds: float, ended: int, now: float, beside: float = 0.0
@@ -223,17 +210,17 @@ class SpeedLearner:
         runs there and is not among ``ended``: it makes the node busy, but tells nothing of its
         speed.
         """
-        evidence = self._flow.evidence
-        evidence.forget(now)
         if seconds > 0.0:
-            evidence.add(int(max(0.0, occupancy + beside - 0.5)), ended, seconds)
+            source = self._flow
+            source.forget(now)
+            source.add(int(max(0.0, occupancy + beside - 0.5)), ended, seconds)
 
     def curve(self, now: float, slots: int | None) -> SpeedCurve | None:
         """Return the curve learned so far; None until there is evidence enough, or if it is old."""
-        flow, calls = self._flow.evidence, self._calls.evidence
+        flow, calls = self._flow, self._calls
+        flow.forget(now)
         known = flow.short_calls >= ENOUGH_CALLS and flow.ended_at > calls.ended_at - FORGET_S
-        source = self._flow if known else self._calls
-        evidence = source.evidence
-        if evidence.short_calls < ENOUGH_CALLS or now - evidence.ended_at > HOLD_S:
+        source = flow if known else calls
+        if source.short_calls < ENOUGH_CALLS or now - source.ended_at > HOLD_S:
             return None
         return source.curve(now, slots)
