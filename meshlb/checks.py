@@ -20,35 +20,42 @@ class Faults:
         self.found: list[str] = []
 
     def name(self, field: str, value: str) -> None:
+        """Note a service name that is none."""
         if not NAME.match(value):
             self.found.append(
                 f"{field} = {value[:140]!r}: 1 to 128 characters of A-Z a-z 0-9 . _ -"
             )
 
     def text(self, field: str, value: str, least: int, most: int) -> None:
+        """Note a text of wrong length."""
         if not least <= len(value) <= most:
             self.found.append(f"{field} = {value[:140]!r}: {least} to {most} characters")
 
     def number(self, field: str, value: float, most: float | None = None) -> None:
+        """Note a number that is not finite, negative, or above ``most``."""
         if not 0 <= value <= (FINITE if most is None else most):
             allowed = "finite, 0 or more" if most is None else f"from 0 to {most:g}"
             self.found.append(f"{field} = {value}: {allowed}")
 
     def positive(self, field: str, value: float) -> None:
+        """Note a number that is not finite or not above 0."""
         if not 0 < value <= FINITE:
             self.found.append(f"{field} = {value}: finite, above 0")
 
     def count(self, field: str, size: int, most: int) -> None:
+        """Note a list that is too long."""
         if size > most:
             self.found.append(f"{field}: {size} entries: at most {most}")
 
     def address(self, field: str, value: str) -> None:
+        """Note an address that cannot be dialled."""
         try:
             parse_address(value)
         except InvalidInputError as error:
             self.found.append(f"{field} = {value[:140]!r}: {error.faults[0].partition(': ')[2]}")
 
     def done(self, reason: str) -> None:
+        """Raise InvalidInputError with all that was noted, if anything was."""
         if self.found:
             raise InvalidInputError(self.found, reason=reason)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 DEFAULT_PICKER = "expected_delay"
 
@@ -90,9 +91,11 @@ class LoadReport:
     named_metrics: Mapping[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class NodeCalls:
-    """What one client saw of one node; counters run from the client's start."""
+class NodeCalls(NamedTuple):
+    """What one client saw of one node; counters run from the client's start.
+
+    A named tuple, made in a third of the time: controllers make more of these than of all else.
+    """
 
     node_id: str
     in_flight: int

@@ -16,7 +16,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from meshlb.checks import FINITE, Faults
-from meshlb.checks import parse_address as parse_address
+from meshlb.checks import parse_address as parse_address  # noqa: PLC0414 - also said here
 from meshlb.model import (
     CallReport,
     Health,
@@ -83,7 +83,7 @@ class Last:
 
 
 def seconds(span: Duration | Timestamp) -> float:
-    """Return a Duration or Timestamp in seconds; wrong ones give what they say, checks are the caller's."""
+    """Return a Duration or Timestamp in seconds; wrong ones give what they say, unchecked."""
     return span.seconds + span.nanos / 1e9
 
 

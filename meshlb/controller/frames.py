@@ -63,7 +63,7 @@ class TableFrames:
 
 
 class ShareFrames:
-    """The shares of one service's clients at one instant, when a node's count is the same to all."""
+    """The shares of one service's clients at one instant, when all are told the same counts."""
 
     def __init__(self) -> None:
         self._nodes: dict[str, bytes] = {}

@@ -17,7 +17,7 @@ def service_status(record: ServiceRecord) -> balance_pb2.ServiceStatus:
         service=record.name,
         node_count=len(record.nodes),
         active_node_count=sum(1 for state in states if state in CALLED),
-        client_count=sum(1 for c in record.clients.values() if c.watchers > 0),
+        client_count=record.watching,
         in_flight_count=sum(record.in_flight.values()),
         waiting_count=sum(c.waiting for c in record.clients.values()),
         picker=record.settings.picker,

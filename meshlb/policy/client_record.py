@@ -88,7 +88,7 @@ class ClientRecord:
             if before is not None:
                 more -= before.in_flight
                 spent_s -= before.in_flight_time_s
-            changes.append(Change(node_id, calls, more, spent_s if spent_s > 0.0 else 0.0))
+            changes.append(Change(node_id, calls, more, max(0.0, spent_s)))
         if len(known) != len(report.nodes):
             for node_id in known.keys() - {calls.node_id for calls in report.nodes}:
                 changes.append(Change(node_id, None, -known.pop(node_id).in_flight, 0.0))

@@ -146,14 +146,18 @@ class Fleet:
     def subscribe(self, service: str, client_id: str, now: float) -> None:
         """Note one more watcher of a client."""
         record = self.service(service)
-        record.client(client_id, now).watchers += 1
+        client = record.client(client_id, now)
+        client.watchers += 1
+        record.watching += client.watchers == 1
         record.membership += 1
 
     def unsubscribe(self, service: str, client_id: str) -> None:
         """Note one watcher less; a client that reports on keeps its record."""
-        client = self.services[service].clients.get(client_id)
+        record = self.services[service]
+        client = record.clients.get(client_id)
         if client is not None:
             client.watchers -= 1
+            record.watching -= client.watchers == 0
 
     def acknowledge(self, service: str, client_id: str, epoch: int, version: int) -> None:
         """Note the version that a client applied."""
@@ -167,8 +171,7 @@ class Fleet:
         client = record.clients.get(client_id)
         if client is None or record.table is None:
             return None
-        live = sum(1 for c in record.clients.values() if c.watchers > 0)
-        return client.share(record.in_flight, live, now, self.share_interval_s)
+        return client.share(record.in_flight, record.watching, now, self.share_interval_s)
 
     def table_of(self, service: str, client_id: str) -> Table | None:
         """Return the table that one client is to have now; None while there is none."""
@@ -191,7 +194,7 @@ class Fleet:
             if table is not None:
                 tables[record.name] = table
             streams += sum(1 for n in record.nodes.values() if n.stream is not None)
-            watchers += sum(1 for c in record.clients.values() if c.watchers > 0)
+            watchers += record.watching
         least = controller.min_interval_s
         self.report_interval_s = max(least, streams / controller.reports_per_s)
         self.share_interval_s = max(least, watchers / controller.shares_per_s)

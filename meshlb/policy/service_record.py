@@ -26,6 +26,8 @@ class ServiceRecord:
         self.settings = settings
         self.nodes: dict[str, NodeRecord] = {}
         self.clients: dict[str, ClientRecord] = {}
+        self.watching = 0
+        """Clients with a watcher."""
         self.in_flight: dict[str, float] = {}
         """Calls in flight by node at the last tick."""
         self._called: dict[str, int] = {}

@@ -1,6 +1,7 @@
 """Protobuf to model and back; what cannot be right is refused with every fault named."""
 
 import math
+import random
 
 import pytest
 from hypothesis import given
@@ -114,6 +115,56 @@ def test_calls_and_shares_come_back_as_they_went():
 
     assert wire.call_report_from_pb(wire.call_report_to_pb(calls)) == calls
     assert wire.share_from_pb(wire.share_to_pb(share)) == share
+
+
+@given(reports, reports)
+def test_a_streams_next_reports_are_read_as_if_they_were_its_first(one, other):
+    last = wire.Last()
+    for report in (one, one, other, one):
+        assert wire.load_report_from_pb(wire.load_report_to_pb(report), last) == report
+
+
+def test_a_clients_next_reports_are_read_as_if_they_were_its_first():
+    rng, last = random.Random(1), wire.Last()
+    calls = []
+    for sequence in range(500):
+        if rng.random() < 0.2:
+            calls.append(NodeCalls(f"node-{sequence}", 0))
+        if calls and rng.random() < 0.1:
+            calls.pop(rng.randrange(len(calls)))
+        if rng.random() < 0.05:
+            rng.shuffle(calls)
+        for at in range(len(calls)):
+            if rng.random() < 0.3:
+                calls[at] = NodeCalls(calls[at].node_id, rng.randrange(3), sequence)
+        report = CallReport("s", "c", sequence, tuple(calls))
+        assert wire.call_report_from_pb(wire.call_report_to_pb(report), last) == report
+
+
+def test_what_a_client_says_again_is_the_same_object():
+    last, calls = wire.Last(), [NodeCalls("a", 1), NodeCalls("b", 2)]
+    for more in ([], [NodeCalls("c", 3)]):
+        message = wire.call_report_to_pb(CallReport("s", "c", 1, tuple(calls + more)))
+        before = last.calls
+        report = wire.call_report_from_pb(message, last)
+
+    assert [new is old for new, old in zip(report.nodes, before, strict=False)] == [True, True]
+
+
+def test_a_fault_is_found_in_a_later_report_too():
+    last = wire.Last()
+    message = wire.call_report_to_pb(CallReport("s", "c", 1, (NodeCalls("a", 1),)))
+    wire.call_report_from_pb(message, last)
+    wrong = wire.call_report_to_pb(CallReport("s", "c", 2, (NodeCalls("a", -1),)))
+    for _ in range(2):  # what was refused is not what was said last
+        with pytest.raises(InvalidInputError, match=r"report.nodes\['a'\] counts = \(-1, 0"):
+            wire.call_report_from_pb(wrong, last)
+    good = wire.load_report_to_pb(GOOD)
+    wire.load_report_from_pb(good, last)
+    good.node.address = "nowhere"
+    for _ in range(2):
+        with pytest.raises(InvalidInputError, match=r"report.node.address = 'nowhere'"):
+            wire.load_report_from_pb(good, last)
 
 
 @given(st.binary(max_size=300))

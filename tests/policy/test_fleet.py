@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import random
 
 import pytest
 
@@ -317,6 +318,49 @@ class TestShares:
             made.decide(now)
 
         assert made.services["s"].in_flight["a"] == pytest.approx(10, rel=0.05)
+
+
+def anew(report):
+    """The same report, no entry of it an object that was there before."""
+    return dataclasses.replace(report, nodes=tuple(NodeCalls(*n) for n in report.nodes))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_counts_kept_report_by_report_are_those_of_all_last_reports(seed):
+    rng = random.Random(seed)
+    kept, told_anew = fleet(), fleet()
+    names, clients = ["a", "b", "c", "d"], ["x", "y", "z"]
+    said = {client: {} for client in clients}
+    at = dict.fromkeys(clients, START)
+    for made, client in itertools.product((kept, told_anew), clients):
+        made.subscribe("s", client, START)
+    for tick in range(1, 400):
+        now = START + tick / 10
+        for made, name in itertools.product((kept, told_anew), names):
+            if tick % 5 == 1:
+                observe(made, report(name), now, f"stream of {name}")
+        for client in clients:
+            if rng.random() < (0.02 if tick % 150 > 70 else 0.5):  # some go silent, and come back
+                entries = said[client]
+                for name in rng.sample(names, rng.randrange(4)):
+                    old = entries.get(name, NodeCalls(name, 0))
+                    ended, spent_s = old.succeeded + rng.randrange(3), old.in_flight_time_s + 0.1
+                    entries[name] = NodeCalls(
+                        name, rng.randrange(3), ended, ended, in_flight_time_s=spent_s
+                    )
+                if rng.random() < 0.1:
+                    entries.pop(rng.choice(names), None)
+                whole = CallReport("s", client, tick, tuple(entries.values()))
+                at[client] = now
+                kept.observe_calls(whole, now)
+                told_anew.observe_calls(anew(whole), now)
+        assert kept.decide(now) == told_anew.decide(now)
+
+        live = [said[client] for client in clients if now - at[client] <= 5.0]
+        assert kept.services["s"].in_flight == {
+            name: sum(entries[name].in_flight for entries in live if name in entries)
+            for name in names
+        }
 
 
 def test_intervals_grow_with_the_fleet_so_that_a_controller_is_not_flooded():

@@ -5,6 +5,7 @@ import random
 import pytest
 
 from meshlb.model import LatencyBucket
+from meshlb.policy import curve_fit
 from meshlb.policy.speed import SpeedLearner
 
 
@@ -123,3 +124,38 @@ def test_what_delays_all_calls_alike_is_not_taken_for_endless_capacity(slots):
         learner.observe_flow(rate * 1.0, rate * 0.1, round(rate * 0.1), now)
 
     assert 1 / learner.curve(now, slots).slope_s < 2 * 60 + 10
+
+
+@pytest.mark.parametrize("slots", [None, 4])
+def test_curves_that_cannot_win_are_not_tried_and_change_nothing(slots, monkeypatch):
+    rng = random.Random(11)
+    cases = []
+    for _ in range(300):
+        calls = [rng.uniform(0.1, 50) for _ in range(rng.randrange(1, 9))]
+        slope = rng.choice((0.0, 0.02, 0.2))
+        cases.append(
+            [
+                (found, n, n * (0.04 + slope * max(0, found - 2)) * rng.uniform(0.3, 1.7))
+                for found, n in enumerate(calls)
+            ]
+        )
+    quick = [curve_fit.fit(points, slots) for points in cases]
+    monkeypatch.setattr(curve_fit, "_least_loss", lambda _: -float("inf"))
+
+    assert quick == [curve_fit.fit(points, slots) for points in cases]
+
+
+def test_times_without_calls_may_be_left_out():
+    told, spared = SpeedLearner(), SpeedLearner()
+    rng, now = random.Random(13), 0.0
+    for _ in range(500):
+        now += 0.1
+        occupancy = rng.choice((0.0, 0.0, 2.0, 6.0))
+        ended = round(min(occupancy, 4) / 0.04 * 0.1)
+        told.observe_flow(occupancy, occupancy * 0.1, ended, now)
+        if occupancy:
+            spared.observe_flow(occupancy, occupancy * 0.1, ended, now)
+    one, other = told.curve(now, None), spared.curve(now, None)
+
+    assert one.base_s == pytest.approx(other.base_s)
+    assert one.slope_s == pytest.approx(other.slope_s)

@@ -14,7 +14,7 @@ too little is known, which becomes the mean of the others. More load never gives
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from meshlb.model import SpeedCurve
 
@@ -22,8 +22,7 @@ FLOOR = 0.02
 """No node gets less than this part of the mean, so that each is probed and may recover."""
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """What a weight may be computed from; None: not known."""
 
     curve: SpeedCurve | None = None
