@@ -68,16 +68,18 @@ class ServiceRecord:
         for node_id, calls, in_flight, spent_s in client.take_report(report, now):
             if in_flight and client.counted:
                 self._add(node_id, in_flight)
+            if calls is None:
+                continue
+            ended = calls.succeeded - client.succeeded.get(node_id, 0)
+            client.succeeded[node_id] = calls.succeeded
             node = self.nodes.get(node_id)
-            if node is None or calls is None:
+            if node is None:
                 continue
             if known:
                 node.calls_s += spent_s
-            ended = calls.succeeded - client.succeeded.get(node_id, 0)
             if ended > 0:
                 node.calls_at = now
                 node.calls_ended += ended if known else 0
-            client.succeeded[node_id] = calls.succeeded
 
     def _add(self, node_id: str, calls: int) -> None:
         """Count so many calls more (or less) in flight at a node."""

@@ -320,6 +320,19 @@ class TestShares:
         assert made.services["s"].in_flight["a"] == pytest.approx(10, rel=0.05)
 
 
+def test_calls_that_ended_before_a_node_was_known_here_tell_nothing_of_its_speed():
+    made = fleet()  # as after a restart, when clients are back before the sidecar is
+    for sequence in (1, 2):
+        old = NodeCalls("a", 1, 10_000, 10_000, in_flight_time_s=400.0)
+        made.observe_calls(CallReport("s", "x", sequence, (old,)), START + sequence / 10)
+    observe(made, report("a"), START + 0.3)
+    made.decide(START + 0.3)
+    calls = NodeCalls("a", 1, 10_001, 10_001, in_flight_time_s=400.04)
+    made.observe_calls(CallReport("s", "x", 3, (calls,)), START + 0.4)
+
+    assert made.services["s"].nodes["a"].calls_ended == 1
+
+
 def anew(report):
     """The same report, no entry of it an object that was there before."""
     return dataclasses.replace(report, nodes=tuple(NodeCalls(*n) for n in report.nodes))
