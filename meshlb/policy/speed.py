@@ -150,11 +150,12 @@ class _Source:
         ]
 
     def _short(self) -> list[Point]:
-        """Return what is left in the short memory, in no order and any unit of calls."""
-        least = self._short_growth * _LEAST_S
+        """Return what is left in the short memory, by occupancy."""
+        growth = self._short_growth
+        least = growth * _LEAST_S
         return [
-            (found, calls, seconds)
-            for found, (_, _, calls, seconds) in self._sums.items()
+            (found, calls / growth, seconds / growth)
+            for found, (_, _, calls, seconds) in sorted(self._sums.items())
             if seconds > least
         ]
 
@@ -210,15 +211,14 @@ class SpeedLearner:
         runs there and is not among ``ended``: it makes the node busy, but tells nothing of its
         speed.
         """
+        source = self._flow
+        source.forget(now)
         if seconds > 0.0:
-            source = self._flow
-            source.forget(now)
             source.add(int(max(0.0, occupancy + beside - 0.5)), ended, seconds)
 
     def curve(self, now: float, slots: int | None) -> SpeedCurve | None:
         """Return the curve learned so far; None until there is evidence enough, or if it is old."""
         flow, calls = self._flow, self._calls
-        flow.forget(now)
         known = flow.short_calls >= ENOUGH_CALLS and flow.ended_at > calls.ended_at - FORGET_S
         source = flow if known else calls
         if source.short_calls < ENOUGH_CALLS or now - source.ended_at > HOLD_S:

@@ -143,19 +143,3 @@ def test_curves_that_cannot_win_are_not_tried_and_change_nothing(slots, monkeypa
     monkeypatch.setattr(curve_fit, "_least_loss", lambda _: -float("inf"))
 
     assert quick == [curve_fit.fit(points, slots) for points in cases]
-
-
-def test_times_without_calls_may_be_left_out():
-    told, spared = SpeedLearner(), SpeedLearner()
-    rng, now = random.Random(13), 0.0
-    for _ in range(500):
-        now += 0.1
-        occupancy = rng.choice((0.0, 0.0, 2.0, 6.0))
-        ended = round(min(occupancy, 4) / 0.04 * 0.1)
-        told.observe_flow(occupancy, occupancy * 0.1, ended, now)
-        if occupancy:
-            spared.observe_flow(occupancy, occupancy * 0.1, ended, now)
-    one, other = told.curve(now, None), spared.curve(now, None)
-
-    assert one.base_s == pytest.approx(other.base_s)
-    assert one.slope_s == pytest.approx(other.slope_s)
