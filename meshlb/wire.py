@@ -89,8 +89,14 @@ def seconds(span: Duration | Timestamp) -> float:
 
 def duration(span_s: float) -> Duration:
     """Return seconds as a Duration, to the nanosecond."""
-    whole = math.floor(span_s)
-    return Duration(seconds=whole, nanos=min(999_999_999, round((span_s - whole) * 1e9)))
+    span = Duration()
+    _set_duration(span, span_s)
+    return span
+
+
+def _set_duration(span: Duration, span_s: float) -> None:
+    span.seconds = whole = math.floor(span_s)
+    span.nanos = min(999_999_999, round((span_s - whole) * 1e9))
 
 
 # --- load ------------------------------------------------------------------------------------
@@ -310,24 +316,32 @@ def _node_calls(
 
 def curve_to_pb(curve: SpeedCurve) -> routing_pb2.SpeedCurve:
     """Return the message of a speed curve."""
-    return routing_pb2.SpeedCurve(
-        base=duration(curve.base_s), slope=duration(curve.slope_s), knee=curve.knee
-    )
+    message = routing_pb2.SpeedCurve()
+    _set_curve(message, curve)
+    return message
+
+
+def _set_curve(message: routing_pb2.SpeedCurve, curve: SpeedCurve) -> None:
+    _set_duration(message.base, curve.base_s)
+    _set_duration(message.slope, curve.slope_s)
+    message.knee = curve.knee
 
 
 def table_node_to_pb(node: TableNode) -> routing_pb2.TableNode:
     """Return the message of one node of a table."""
-    return routing_pb2.TableNode(
+    message = routing_pb2.TableNode(
         node_id=node.node_id,
         incarnation=node.incarnation,
         address=node.address,
         authority=node.authority,
         state=STATES[node.state],
         weight=node.weight,
-        curve=None if node.curve is None else curve_to_pb(node.curve),
         slot_count=node.slots,
         zone=node.zone,
     )
+    if node.curve is not None:
+        _set_curve(message.curve, node.curve)  # in place: a message given to another is copied
+    return message
 
 
 def table_to_pb(table: Table) -> routing_pb2.RoutingTable:

@@ -49,7 +49,8 @@ class Ticker:
             except Exception:
                 log.exception("tick_failed")
             spent_s = time.monotonic() - started
-            await asyncio.sleep(max(0.001, self._tick_s - spent_s))
+            # A tick that takes long leaves as much time to the streams, else nothing new comes in.
+            await asyncio.sleep(max(0.001, spent_s, self._tick_s - spent_s))
 
     def tick(self, now: float) -> None:
         """Decide once, and hand out what follows."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from itertools import repeat
 
 from meshlb.model import CallReport, LoadShare, NodeCalls
 from meshlb.policy.smooth import Smooth
@@ -14,17 +14,9 @@ PRIOR_CALLS = 0.1
 LEASE_INTERVALS = 20
 LEAST_LEASE_S = 5.0
 
-
-class Change(NamedTuple):
-    """What a report says anew of one node."""
-
-    node_id: str
-    calls: NodeCalls | None
-    """Its entry; None: it is no longer there."""
-    in_flight: int
-    """Calls in flight now, less those in the report before."""
-    spent_s: float
-    """Calls in flight summed over the time since the report before."""
+Change = tuple[str, NodeCalls | None, int, float]
+"""What a report says anew of one node: its id; its entry (None: no longer there); calls in flight
+less those in the report before; calls in flight summed over the time since then."""
 
 
 class ClientRecord:
@@ -88,22 +80,22 @@ class ClientRecord:
             if before is not None:
                 more -= before.in_flight
                 spent_s -= before.in_flight_time_s
-            changes.append(Change(node_id, calls, more, max(0.0, spent_s)))
+            changes.append((node_id, calls, more, max(0.0, spent_s)))
         if len(known) != len(report.nodes):
             for node_id in known.keys() - {calls.node_id for calls in report.nodes}:
-                changes.append(Change(node_id, None, -known.pop(node_id).in_flight, 0.0))
+                changes.append((node_id, None, -known.pop(node_id).in_flight, 0.0))
                 in_flight.pop(node_id, None)
         if elapsed_s > 0:
-            self.occupancy = {c.node_id: c.spent_s / elapsed_s for c in changes if c.spent_s}
+            self.occupancy = {one[0]: one[3] / elapsed_s for one in changes if one[3]}
         return changes
 
     def share(
         self, totals: dict[str, float], clients: int, now: float, interval_s: float
     ) -> LoadShare:
         """Return this client's part of all calls on its nodes, smoothed, with their counts."""
-        counts = {node_id: totals.get(node_id, 0.0) for node_id in self.node_ids}
-        in_flight = self.in_flight
-        own = self.own.add(sum([in_flight.get(n, 0) for n in self.node_ids]), now)
+        ids = self.node_ids
+        counts = dict(zip(ids, map(totals.get, ids, repeat(0.0)), strict=True))
+        own = self.own.add(sum(map(self.in_flight.get, ids, repeat(0))), now)
         total = self.total.add(sum(counts.values()), now)
         part = (own + PRIOR_CALLS) / (max(own, total) + PRIOR_CALLS * max(1, clients))
         return LoadShare(

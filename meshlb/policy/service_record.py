@@ -41,9 +41,12 @@ class ServiceRecord:
         """Whether a node's state changed since it was last compared with the table."""
         self._seen = 0
         """Membership when it was."""
-        self._ring_of: Table | None = None
-        """Table that ``_ring`` is of."""
+        self._parts_of: Table | None = None
+        """Table whose nodes ``_ids`` and ``_ring`` are."""
+        self._ids: list[str] = []
         self._ring: list[str] = []
+        self._parts: dict[int, tuple[Sequence[str], list[int]]] = {}
+        """A client's nodes in ring order, and their places in the table, by client number."""
         weights = plugins.load(WEIGHTS, settings.weight)
         self._weight = weights.weight
         self._weight_params = weights.Params(**settings.weight_params)
@@ -255,13 +258,23 @@ class ServiceRecord:
         client = self.clients.get(client_id)
         if table is None or client is None:
             return table
-        ids: Sequence[str] = [n.node_id for n in table.nodes]
-        if len(ids) > self.settings.subset_size:
-            if self._ring_of is not table:
-                self._ring_of, self._ring = table, subsets.ring(ids)
-            ids = subsets.subset(self._ring, client.number, self.settings.subset_size)
-            chosen = set(ids)
-            nodes = tuple(n for n in table.nodes if n.node_id in chosen)
-            table = dataclasses.replace(table, nodes=nodes)
-        client.node_ids = ids
-        return table
+        if self._parts_of is not table:
+            ids = [n.node_id for n in table.nodes]
+            self._parts_of = table
+            if ids != self._ids:
+                self._ids = ids
+                self._ring = subsets.ring(ids)
+                self._parts.clear()
+        size = self.settings.subset_size
+        if len(self._ids) <= size:
+            client.node_ids = self._ids
+            return table
+        part = self._parts.get(client.number)
+        if part is None:
+            own = subsets.subset(self._ring, client.number, size)
+            chosen = set(own)
+            places = [at for at, node_id in enumerate(self._ids) if node_id in chosen]
+            part = self._parts[client.number] = own, places
+        client.node_ids, places = part
+        nodes = table.nodes
+        return dataclasses.replace(table, nodes=tuple([nodes[at] for at in places]))
