@@ -47,7 +47,7 @@ def _collect_seldom() -> None:
 
     What a controller holds lives as long as its streams, and what a report replaces is in no
     cycle, so that counting references frees it. Passes at the default pace find next to nothing,
-    take about 6 % of a core at 2,000 streams, and delay reports by the longest of them.
+    took 6 % of its time at 2,000 streams, and delay reports by the longest of them.
     """
     gc.collect()
     gc.freeze()
