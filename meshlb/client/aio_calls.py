@@ -43,6 +43,7 @@ class _Held:
     def cancelled(self) -> bool:
         """Return whether it ended as cancelled, by the caller or by the node's status."""
         course = self._course
+        course.catch_up()
         inner = course.inner
         return course.cancelled or (
             course.ended and course.failure is None and inner is not None and inner.cancelled()
@@ -50,6 +51,7 @@ class _Held:
 
     def done(self) -> bool:
         """Return whether it has ended."""
+        self._course.catch_up()
         return self._course.ended
 
     def cancel(self) -> bool:
@@ -81,6 +83,7 @@ class _Held:
                 failure = course.failure
                 return metadata(() if failure is None else failure.initial_metadata())
             found = await inner.initial_metadata()
+            course.catch_up()
             if not found:
                 await course.decided(inner, drained=False)
             if course.inner is inner or course.ended:
@@ -257,6 +260,25 @@ def written(replay: AioReplay | None) -> AioReplay:
 
 class UnaryUnaryCall(_OneResponse, grpc.aio.UnaryUnaryCall):  # type: ignore[type-arg]
     """One request, one response."""
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        course = self._course
+        inner = course.inner
+        if inner is not None and not course.ended:
+            course.awaited = True
+            try:
+                response = yield from inner.__await__()
+            except GeneratorExit:
+                course.awaiter_dropped(inner)
+                raise
+            except BaseException as error:
+                course.awaiter_left(inner)
+                if not self._goes_on(inner, error):
+                    raise
+            else:
+                course.answered()
+                return response
+        return (yield from super().__await__())
 
 
 class UnaryStreamCall(_ManyResponses, grpc.aio.UnaryStreamCall):  # type: ignore[type-arg]

@@ -137,6 +137,7 @@ class AioMeshChannel(grpc.aio.Channel):
             here.view, here.group, self.options, arity, name, serializer, deserializer, here.calls
         )
         made.loop, made.waiting = here.loop, here.waiting
+        made.begin, made.end = here.view.begin, here.group.routes.end
         made.owner = self
         return made
 

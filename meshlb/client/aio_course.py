@@ -1,8 +1,10 @@
 """The course of one asyncio call over its attempts; what its caller holds is in ``aio_calls``.
 
 Attempts are begun synchronously and ended by gRPC's done callback, so a call that succeeds at once
-needs no task of ours. An attempt ends exactly once. gRPC's callbacks hold the course, never what
-the caller holds, so a dropped call is seen to be dropped. Long because all of it moves one state.
+needs no task of ours. Where somebody awaits the one response there is no callback, only a look
+while the node is at work: they note the end, need not ask for the status, and leave no cycle to
+collect. An attempt ends exactly once. gRPC's callbacks hold the course, never what the caller
+holds, so a dropped call is seen to be dropped. Long because all of it moves one state.
 """
 
 from __future__ import annotations
@@ -38,8 +40,12 @@ LOOK_AGAIN_S = 0.05
 class AioMethod(Method):
     """A method whose calls belong to one event loop."""
 
-    __slots__ = ("loop", "waiting")
+    __slots__ = ("begin", "end", "loop", "waiting")
 
+    begin: Callable[..., Node | None]
+    """The view's."""
+    end: Callable[[Node, float, Outcome, float], None]
+    """The routes'."""
     loop: asyncio.AbstractEventLoop
     waiting: AioWaitingRoom
 
@@ -115,31 +121,11 @@ class StatusError(NoNodeError):
 class AioCourse:
     """State of one call; for one event loop."""
 
-    # Most calls change none of these, so they are of the class.
-    inner: Any = None
-    """gRPC's call of the attempt that runs, or of the last one; None: none runs."""
-    ended = False
-    cancelled = False
-    """The caller cancelled it before it ended."""
-    complete = False
-    """It reads as OK, whatever gRPC says: it broke, but its resume hook said that nothing was
-    missing; or it was OK, and gRPC may still put its own failure to write over that."""
-    failure: NoNodeError | None = None
-    """What it ended with, if that is not ``inner`` itself."""
-    _callbacks: tuple[Callable[[], None], ...] = ()
-    _changed: asyncio.Event | None = None
-    _sending: asyncio.Task[None] | None = None
-    """Gives the requests of a stream to the attempt that runs."""
-    _unmasking: Any = None
-    """gRPC's call whose true status is not there yet."""
-    _responses: tuple[Any, AsyncIterator[Any]] | None = None
-    """gRPC's call and its responses, where a stream of requests may mask its status."""
-    _delivered = False
-    _received: tuple[Any, ...] | list[Any] = ()
-    _task: asyncio.Task[None] | None = None
-    _tries: Tries | None = None
-    _attempt: tuple[Node, float] | None = None
-    """Node and time of begin, of the attempt that runs."""
+    __slots__ = (
+        "_args", "_attempt", "_callbacks", "_changed", "_delivered", "_received", "_request",
+        "_responses", "_sending", "_task", "_tries", "_unmasking", "awaited", "cancelled",
+        "complete", "deadline", "ended", "failure", "inner", "method", "replay",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -152,21 +138,46 @@ class AioCourse:
         """``args`` are metadata, credentials, wait_for_ready, compression."""
         self.method = method
         self.replay = replay
+        self.inner: Any = None
+        """gRPC's call of the attempt that runs, or of the last one; None: none runs."""
+        self.ended = False
+        self.cancelled = False
+        """The caller cancelled it before it ended."""
+        self.awaited = False
+        """Somebody awaits ``inner``, and will note its end: a response means OK, unasked."""
+        self.complete = False
+        """It reads as OK, whatever gRPC says: it broke, but its resume hook said that nothing was
+        missing; or it was OK, and gRPC may still put its own failure to write over that."""
+        self.failure: NoNodeError | None = None
+        """What it ended with, if that is not ``inner`` itself."""
         self._request = None if replay is not None else request
         self._args = args
+        self._attempt: tuple[Node, float] | None = None
+        """Node and time of begin, of the attempt that runs."""
+        self._callbacks: tuple[Callable[[], None], ...] = ()
+        self._changed: asyncio.Event | None = None
+        self._delivered = False
+        self._received: list[Any] | None = None
+        self._responses: tuple[Any, AsyncIterator[Any]] | None = None
+        """gRPC's call and its responses, where a stream of requests may mask its status."""
+        self._sending: asyncio.Task[None] | None = None
+        """Gives the requests of a stream to the attempt that runs."""
+        self._unmasking: Any = None
+        """gRPC's call whose true status is not there yet."""
+        self._task: asyncio.Task[None] | None = None
+        self._tries: Tries | None = None
         now = _now()
         if method.timeout_s is not None:
             timeout = method.limit(timeout)
         self.deadline = None if timeout is None else now + timeout
-        begun = method.view.begin(now)
+        begun = method.begin(now)
         if begun is None:
             method.open()
             self._begin_later(0.0)
         else:
             self._begin(begun, now)
-        method.calls.add(self)
-        if self.ended:  # gRPC knew at once
-            method.calls.discard(self)
+        if not self.ended:  # gRPC may know at once
+            method.calls.add(self)
 
     # --- attempts --------------------------------------------------------------------------
 
@@ -183,11 +194,14 @@ class AioCourse:
                 compression=compression,
             )
         except BaseException:
-            method.routes.end(node, 0.0, Outcome.CANCELLED, now)
+            method.end(node, 0.0, Outcome.CANCELLED, now)
             raise
         self._attempt = (node, now)
         self.inner = inner
-        inner.add_done_callback(self.attempt_done)
+        if method.arity == "unary_unary":
+            method.loop.call_soon(self._watch, inner)
+        else:
+            inner.add_done_callback(self.attempt_done)
         if replay is not None:
             self._sending = method.loop.create_task(_send(inner, replay.reader()))
         if self._changed is not None:
@@ -203,7 +217,7 @@ class AioCourse:
         try:
             if delay_s > 0:
                 await asyncio.sleep(delay_s)
-            begun = method.view.begin(_now(), tried) or await method.waiting.wait_for_node(
+            begun = method.begin(_now(), tried) or await method.waiting.wait_for_node(
                 method.view, self.deadline, waits, tried
             )
             self._begin(begun, _now())
@@ -211,6 +225,29 @@ class AioCourse:
             self._end(failure)
         except Exception as error:  # nobody to raise it to
             self._end(_ended_by(error))
+
+    def _watch(self, inner: Any) -> None:
+        """Have gRPC tell when an attempt ends, unless somebody awaits it by now."""
+        if not self.awaited:
+            inner.add_done_callback(self.attempt_done)
+
+    def catch_up(self) -> None:
+        """Take note of an end that was left to somebody who has not been woken yet."""
+        if self.awaited and self.inner.done():
+            self.attempt_done(self.inner)
+
+    def awaiter_left(self, inner: Any) -> None:
+        """Go on without whoever awaited ``inner``."""
+        if self.inner is inner:
+            self.awaited = False
+            inner.add_done_callback(self.attempt_done)  # which is at once if it has ended
+
+    def awaiter_dropped(self, inner: Any) -> None:
+        """Go on without whoever awaited ``inner``; from any thread, as a collection may be."""
+        try:
+            self.method.loop.call_soon_threadsafe(self.awaiter_left, inner)
+        except RuntimeError:  # the loop has ended
+            self.abandon()
 
     def attempt_done(self, inner: Any) -> bool:
         """Take note that an attempt ended; return whether the call goes on with another.
@@ -230,13 +267,18 @@ class AioCourse:
                     self._task = self.method.loop.create_task(self._unmask(inner, attempt))
                 return True
             return self._after_failure(inner, attempt, code)
-        self._attempt = None
-        now = _now()
-        node, began_at = attempt
-        self.method.routes.end(node, now - began_at, _SUCCEEDED, now)
         self.complete = self.replay is not None
-        self._end()
+        self.answered()
         return False
+
+    def answered(self) -> None:
+        """Take note that the attempt that runs, if any, ended well."""
+        attempt = self._attempt
+        if attempt is not None:
+            self._attempt = None
+            now = _now()
+            self.method.end(attempt[0], now - attempt[1], _SUCCEEDED, now)
+            self._end()
 
     async def _unmask(self, inner: Any, attempt: tuple[Node, float]) -> None:
         """Wait for the true status of an attempt that gRPC could not write to any more."""
@@ -264,6 +306,7 @@ class AioCourse:
         self, inner: Any, attempt: tuple[Node, float], code: grpc.StatusCode
     ) -> bool:
         self._attempt = None
+        self.awaited = False
         now = _now()
         details = now_of(inner.details())
         here = code is grpc.StatusCode.CANCELLED and details == CANCELLED_HERE
@@ -271,7 +314,7 @@ class AioCourse:
             # By the caller, by closing the channel, or because its requests raised.
             self.cancelled = True
             node, began_at = attempt
-            self.method.routes.end(node, now - began_at, Outcome.CANCELLED, now)
+            self.method.end(node, now - began_at, Outcome.CANCELLED, now)
             self._end()
             return False
         tries = self._tries = self._tries or self.method.tries(self._args[2])
@@ -294,7 +337,7 @@ class AioCourse:
             self._begin_later(again.delay_s)
             return True
         try:
-            begun = self.method.view.begin(now, tries.tried)
+            begun = self.method.begin(now, tries.tried)
             if begun is None:
                 self._begin_later(0.0)
             else:
@@ -320,19 +363,19 @@ class AioCourse:
         """Let the caller's hook build the next request; whether it did."""
         hook = self.method.resume
         assert hook is not None
-        request = hook(self._request, tuple(self._received))
+        request = hook(self._request, tuple(self._received or ()))
         if request is None:
             return False
-        self._request, self._received = request, ()
+        self._request, self._received = request, None
         return True
 
     def took(self, message: Any) -> None:
         """Note that a message has reached the caller."""
         self._delivered = True
         if self.method.resume is not None:
-            if not self._received:
+            if self._received is None:
                 self._received = []
-            self._received.append(message)  # type: ignore[union-attr]
+            self._received.append(message)
         if self._tries is not None:
             self._tries.progressed()
         if self.replay is not None:
@@ -362,6 +405,7 @@ class AioCourse:
 
     def cancel(self) -> bool:
         """End the call as its caller wishes; whether there was something to end."""
+        self.catch_up()
         if self.ended:
             return False
         self.cancelled = True
@@ -382,7 +426,7 @@ class AioCourse:
         if attempt is not None:
             node, began_at = attempt
             now = _now()
-            self.method.routes.end(node, now - began_at, Outcome.CANCELLED, now)
+            self.method.end(node, now - began_at, Outcome.CANCELLED, now)
         self._end(failure)
 
     # --- for whoever holds the call --------------------------------------------------------

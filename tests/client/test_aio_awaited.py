@@ -1,0 +1,208 @@
+"""Whoever awaits a unary call notes its end; all others must see it no later than gRPC does."""
+
+import asyncio
+import contextlib
+import gc
+import json
+import time
+
+import grpc
+import grpc.aio
+import pytest
+
+import meshlb
+
+IDEMPOTENT = [
+    ("grpc.service_config", json.dumps({"methodConfig": [{"name": [{}], "idempotent": True}]}))
+]
+
+
+async def until(true, limit_s=20.0):
+    give_up = time.monotonic() + limit_s
+    while not true():
+        assert time.monotonic() < give_up, f"waited in vain: {true}"
+        await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+def run(world, busy):
+    """Run ``go(channel, routes)`` with two connected nodes; nothing is in flight after it."""
+    world.a, world.b = world.add_node("a"), world.add_node("b")
+    world.controller.push(world.a, world.b)
+
+    def run_it(go, options=()):
+        async def main():
+            async with meshlb.aio.insecure_channel(world.target(), options) as channel:
+                await channel.unary_unary("/t.T/Echo")(b"", timeout=20)
+                routes = channel._here.group.routes
+                nodes = routes.nodes.values()
+                await until(lambda: all(n.link_state.value == "ready" for n in nodes))
+                await asyncio.wait_for(go(channel, routes), 50)
+                await until(lambda: busy(routes) == 0)
+                assert not channel._here.calls
+
+        asyncio.run(main())
+
+    yield run_it
+    world.a.gate.set()
+    world.b.gate.set()
+
+
+def hold(world):
+    world.a.gate.clear()
+    world.b.gate.clear()
+
+
+def let_go(world):
+    world.a.gate.set()
+    world.b.gate.set()
+
+
+def when_grpc_knows(call, look):
+    """Run ``look`` after gRPC's own end of the call, and before whoever awaits it is woken."""
+    found = []
+    call._course.inner.add_done_callback(lambda _: found.append(look()))
+    return found
+
+
+async def wait_for(call):
+    return await call
+
+
+def counted(routes):
+    nodes = routes.nodes.values()
+    return sum(n.succeeded for n in nodes), sum(n.failed for n in nodes)
+
+
+@pytest.mark.parametrize(("look", "sees"), [("done", True), ("cancel", False)])
+def test_an_end_is_seen_before_the_one_who_awaits_is_woken(run, look, sees):
+    async def go(channel, routes):
+        call = channel.unary_unary("/t.T/Echo")(b"1")
+        found = when_grpc_knows(call, getattr(call, look))
+        assert await call == b"1"
+        assert found == [sees]
+        assert not call.cancelled()
+        assert await call.code() is grpc.StatusCode.OK
+        assert counted(routes) == (2, 0)
+
+    run(go)
+
+
+def test_closing_in_that_moment_lets_the_answer_through(run):
+    async def go(channel, routes):
+        call = channel.unary_unary("/t.T/Echo")(b"1")
+        closing = when_grpc_knows(call, lambda: asyncio.create_task(channel.close()))
+        assert await call == b"1"
+        await closing[0]
+
+    run(go)
+
+
+def test_a_call_that_is_held_and_never_awaited_is_counted_out_at_its_end(world, run, busy):
+    async def go(channel, routes):
+        hold(world)
+        call = channel.unary_unary("/t.T/Echo")(b"1")
+        assert busy(routes) == 1
+        let_go(world)
+        await until(lambda: busy(routes) == 0)
+        assert call.done()
+        assert counted(routes) == (2, 0)
+        assert await call == b"1"
+
+    run(go)
+
+
+def test_several_may_await_one_call(world, run):
+    async def go(channel, routes):
+        hold(world)
+        call = channel.unary_unary("/t.T/Echo")(b"1")
+        waiting = [asyncio.create_task(wait_for(call)) for _ in range(3)]
+        await until(lambda: len(world.a.calls) + len(world.b.calls) == 2)
+        let_go(world)
+        assert await asyncio.gather(*waiting) == [b"1"] * 3
+        assert counted(routes) == (2, 0)
+
+    run(go)
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_one_who_awaits_and_is_dropped_leaves_a_call_that_is_counted_out(world, run, busy, ended):
+    async def go(channel, routes):
+        hold(world)
+        call = channel.unary_unary("/t.T/Echo")(b"1")
+        awaiting = call.__await__()
+        next(awaiting)
+        if ended:
+            dropped = when_grpc_knows(call, awaiting.close)
+            let_go(world)
+            await until(lambda: dropped)
+        else:
+            awaiting.close()
+            let_go(world)
+        await until(lambda: busy(routes) == 0)
+        assert counted(routes) == (2, 0)
+        assert await call == b"1"
+
+    run(go)
+
+
+def test_one_who_awaits_and_is_dropped_with_the_call_cancels_it(world, run, busy):
+    async def go(channel, routes):
+        hold(world)
+        awaiting = channel.unary_unary("/t.T/Echo")(b"1").__await__()
+        next(awaiting)
+        assert busy(routes) == 1
+        del awaiting
+        gc.collect()
+        await until(lambda: busy(routes) == 0)
+        assert counted(routes) == (1, 0)
+
+    run(go)
+
+
+@pytest.mark.parametrize("look", [True, False])
+def test_a_failure_that_others_see_first_is_repeated_once(world, run, look):
+    def refuse(method, context):
+        context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+
+    async def go(channel, routes):
+        world.a.hook = refuse
+        moved = False
+        while not moved:
+            before = len(world.a.calls)
+            call = channel.unary_unary("/t.T/Echo")(b"1", timeout=20)
+            found = when_grpc_knows(call, call.done) if look else None
+            asking = asyncio.create_task(call.initial_metadata())
+            assert await call == b"1"
+            assert dict(await asking)["node"] == "b"
+            moved = len(world.a.calls) > before
+            assert found == ([not moved] if look else None)
+        assert counted(routes)[1] == 1
+
+    run(go, IDEMPOTENT)
+
+
+def test_a_loop_that_ends_under_those_who_await_leaves_nothing_in_flight(world, busy):
+    node = world.add_node()
+    world.controller.push(node)
+    channel = meshlb.aio.insecure_channel(world.target())
+    echo = channel.unary_unary("/t.T/Echo")
+
+    async def leave():
+        await echo(b"", timeout=20)
+        node.gate.clear()
+        tasks = [asyncio.create_task(wait_for(echo(b""))) for _ in range(3)]
+        await until(lambda: len(node.calls) == 4)
+        return channel._here.group.routes, tasks
+
+    routes, tasks = asyncio.run(leave())
+    node.gate.set()
+    assert busy(routes) == 0
+    assert all(task.cancelled() for task in tasks)
+
+    async def end():
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            await echo(b"", timeout=20)
+        await channel.close()
+
+    asyncio.run(end())
