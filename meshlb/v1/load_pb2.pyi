@@ -131,15 +131,19 @@ class NodeCalls(_message.Message):
     def __init__(self, node_id: _Optional[str] = ..., in_flight_count: _Optional[int] = ..., started_count: _Optional[int] = ..., succeeded_count: _Optional[int] = ..., failed_count: _Optional[int] = ..., refused_count: _Optional[int] = ..., in_flight_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class CallReport(_message.Message):
-    __slots__ = ("service", "client_id", "sequence", "nodes", "waiting_count")
+    __slots__ = ("service", "client_id", "sequence", "nodes", "waiting_count", "applied_epoch", "applied_version")
     SERVICE_FIELD_NUMBER: _ClassVar[int]
     CLIENT_ID_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     NODES_FIELD_NUMBER: _ClassVar[int]
     WAITING_COUNT_FIELD_NUMBER: _ClassVar[int]
+    APPLIED_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    APPLIED_VERSION_FIELD_NUMBER: _ClassVar[int]
     service: str
     client_id: str
     sequence: int
     nodes: _containers.RepeatedCompositeFieldContainer[NodeCalls]
     waiting_count: int
-    def __init__(self, service: _Optional[str] = ..., client_id: _Optional[str] = ..., sequence: _Optional[int] = ..., nodes: _Optional[_Iterable[_Union[NodeCalls, _Mapping]]] = ..., waiting_count: _Optional[int] = ...) -> None: ...
+    applied_epoch: int
+    applied_version: int
+    def __init__(self, service: _Optional[str] = ..., client_id: _Optional[str] = ..., sequence: _Optional[int] = ..., nodes: _Optional[_Iterable[_Union[NodeCalls, _Mapping]]] = ..., waiting_count: _Optional[int] = ..., applied_epoch: _Optional[int] = ..., applied_version: _Optional[int] = ...) -> None: ...

@@ -32,7 +32,7 @@ class SpeedCurve(_message.Message):
     def __init__(self, base: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., slope: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., knee: _Optional[float] = ...) -> None: ...
 
 class TableNode(_message.Message):
-    __slots__ = ("node_id", "incarnation", "address", "authority", "state", "weight", "curve", "slot_count", "zone")
+    __slots__ = ("node_id", "incarnation", "address", "authority", "state", "weight", "curve", "slot_count", "zone", "limit_count")
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
@@ -42,6 +42,7 @@ class TableNode(_message.Message):
     CURVE_FIELD_NUMBER: _ClassVar[int]
     SLOT_COUNT_FIELD_NUMBER: _ClassVar[int]
     ZONE_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_COUNT_FIELD_NUMBER: _ClassVar[int]
     node_id: str
     incarnation: int
     address: str
@@ -51,7 +52,8 @@ class TableNode(_message.Message):
     curve: SpeedCurve
     slot_count: int
     zone: str
-    def __init__(self, node_id: _Optional[str] = ..., incarnation: _Optional[int] = ..., address: _Optional[str] = ..., authority: _Optional[str] = ..., state: _Optional[_Union[NodeState, str]] = ..., weight: _Optional[float] = ..., curve: _Optional[_Union[SpeedCurve, _Mapping]] = ..., slot_count: _Optional[int] = ..., zone: _Optional[str] = ...) -> None: ...
+    limit_count: int
+    def __init__(self, node_id: _Optional[str] = ..., incarnation: _Optional[int] = ..., address: _Optional[str] = ..., authority: _Optional[str] = ..., state: _Optional[_Union[NodeState, str]] = ..., weight: _Optional[float] = ..., curve: _Optional[_Union[SpeedCurve, _Mapping]] = ..., slot_count: _Optional[int] = ..., zone: _Optional[str] = ..., limit_count: _Optional[int] = ...) -> None: ...
 
 class RoutingTable(_message.Message):
     __slots__ = ("service", "controller_id", "epoch", "version", "complete", "nodes", "picker", "idempotent_methods")
