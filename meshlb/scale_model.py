@@ -145,6 +145,8 @@ class Sample:
     """The mean node: mean base and knee, mean capacity 1/slope; None: none learned yet."""
     start_up_s: float | None = None
     """From the order to the first healthy report: 90th percentile measured; None: none yet."""
+    slots: float | None = None
+    """Slots that nodes declare, mean; None: none does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +183,7 @@ class Inputs:
     forecast: Mapping[str, float] = field(default_factory=dict)
     """Signal -> what a forecast says it will be one start-up time from now; empty: none."""
     growth: Mapping[str, float] = field(default_factory=dict)
-    """Signal -> its rise a second over the stable window (negative: it falls)."""
+    """Signal -> its rise a second over the stable window (negative: it falls; 0: no clear one)."""
     variance: Mapping[str, float] = field(default_factory=dict)
     """Signal -> variance of its totals over the stable window."""
     manual: Manual | None = None
@@ -202,6 +204,12 @@ class Inputs:
     """Since the last call was in flight or waiting; None: there are some now, or unknown."""
     hold_in: str = ""
     """Why scale-in is held, such as a controller that has just started; empty: it is not."""
+    slots: float | None = None
+    """Slots that nodes declare, mean; None: none does."""
+    service_s: float | None = None
+    """Mean time that a call is served, waiting excluded, over some minutes; None: not known."""
+    served: float | None = None
+    """Mean calls that a node served meanwhile; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)

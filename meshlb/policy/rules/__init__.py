@@ -8,7 +8,11 @@ To write the next one: make ``NAME.py`` here with a docstring (what, why, formul
 It looks at nothing but its arguments: no clock, no randomness, no state of its own, since every
 decision is replayed from its record. A signal that it needs and that is missing gives a want of
 verb None with the reason, never a count. ``Params`` may have a method ``faults() -> list[str]``
-that says what is wrong with its values, each as "FIELD = VALUE: allowed range".
+that says what is wrong with its values, each as "FIELD = VALUE: allowed range". In panic a rule is
+asked a second time, with the panic window in the place of the stable one.
+
+A file may say ``BOUNDS = True``: its AT_LEAST and AT_MOST are bounds in effect, applied last.
+``OVERRIDES = True``: its SET takes the place of what all other rules computed.
 ``tests/contract`` finds the file by itself. Third parties use the entry-point group
 ``meshlb.rules``.
 """
