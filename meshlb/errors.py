@@ -40,10 +40,25 @@ class ConflictError(MeshlbError):
     reason = "CONFLICT"
 
 
+class NotFoundError(MeshlbError):
+    """What it names is not there; the text says what is."""
+
+    reason = "NOT_FOUND"
+
+
 class UnavailableError(MeshlbError):
     """A peer is not there; trying again may help."""
 
     reason = "UNAVAILABLE"
+
+
+class StateError(MeshlbError):
+    """The state file cannot be written or read now; nothing has changed, the last state goes on.
+
+    Reason STATE_FULL: there is no room; STATE_UNWRITABLE: anything else.
+    """
+
+    reason = "STATE_UNWRITABLE"
 
 
 class MissingExtraError(MeshlbError, ImportError):

@@ -89,6 +89,8 @@ class LoadReport:
     tokens_out: int | None = None
     time_to_first_token_s: float | None = None
     named_metrics: Mapping[str, float] = field(default_factory=dict)
+    connections: int | None = None
+    """Connections to the node's address, the sidecar's own not counted; told while it drains."""
 
 
 class NodeCalls(NamedTuple):
@@ -117,6 +119,8 @@ class CallReport:
     nodes: tuple[NodeCalls, ...] = ()
     waiting: int = 0
     """Calls that wait in the stub because there is no node."""
+    applied: tuple[int, int] | None = None
+    """Epoch and version of the table in effect when the calls were counted; None: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +154,8 @@ class TableNode:
     curve: SpeedCurve | None = None
     slots: int | None = None
     zone: str = ""
+    limit: int | None = None
+    """Calls of one client there at once while another node has room; None: no limit."""
 
 
 @dataclass(frozen=True, slots=True)

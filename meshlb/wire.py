@@ -66,6 +66,7 @@ _FIGURES = (
     ("errors_per_s", "errors_per_second", FINITE),
     ("tokens_in", "token_in_count", FINITE),
     ("tokens_out", "token_out_count", FINITE),
+    ("connections", "connection_count", FINITE),
 )
 
 
@@ -243,6 +244,8 @@ def call_report_to_pb(report: CallReport) -> load_pb2.CallReport:
         client_id=report.client_id,
         sequence=report.sequence,
         waiting_count=report.waiting,
+        applied_epoch=report.applied[0] if report.applied else 0,
+        applied_version=report.applied[1] if report.applied else 0,
         nodes=[
             load_pb2.NodeCalls(
                 node_id=n.node_id,
@@ -268,6 +271,9 @@ def call_report_from_pb(message: load_pb2.CallReport, last: Last | None = None) 
     faults.text("report.client_id", message.client_id, 1, 128)
     faults.number("report.sequence", message.sequence)
     faults.number("report.waiting_count", message.waiting_count)
+    applied = message.applied_epoch, message.applied_version
+    for name, value in zip(("epoch", "version"), applied, strict=True):
+        faults.number(f"report.applied_{name}", value)
     faults.count("report.nodes", len(message.nodes), MAX_NODES)
     last = Last() if last is None else last
     entries = list(message.nodes)
@@ -286,6 +292,7 @@ def call_report_from_pb(message: load_pb2.CallReport, last: Last | None = None) 
         sequence=message.sequence,
         nodes=tuple(calls),
         waiting=message.waiting_count,
+        applied=applied if applied[0] else None,
     )
 
 
@@ -338,6 +345,7 @@ def table_node_to_pb(node: TableNode) -> routing_pb2.TableNode:
         weight=node.weight,
         slot_count=node.slots,
         zone=node.zone,
+        limit_count=node.limit,
     )
     if node.curve is not None:
         _set_curve(message.curve, node.curve)  # in place: a message given to another is copied
@@ -383,6 +391,9 @@ def table_from_pb(message: routing_pb2.RoutingTable) -> Table:
         slots = n.slot_count if n.HasField("slot_count") else None
         if slots is not None:
             faults.positive(f"{at}slot_count", slots)
+        limit = n.limit_count if n.HasField("limit_count") else None
+        if limit is not None:
+            faults.positive(f"{at}limit_count", limit)
         nodes.append(
             TableNode(
                 node_id=n.node_id,
@@ -394,6 +405,7 @@ def table_from_pb(message: routing_pb2.RoutingTable) -> Table:
                 curve=_curve(n.curve, faults, at) if n.HasField("curve") else None,
                 slots=slots,
                 zone=n.zone,
+                limit=limit,
             )
         )
     if len({n.node_id for n in nodes}) < len(nodes):

@@ -54,6 +54,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--drain-on-exit", action="store_true", help="withdraw the node when the sidecar ends"
     )
+    made.add_argument(
+        "--join-when-serving",
+        action="store_true",
+        help="say nothing of the node before its server first serves",
+    )
     made.add_argument("--log-level", default="info", choices=logs.LEVELS)
     return made
 
@@ -121,7 +126,9 @@ async def _run(args: argparse.Namespace, node: NodeInfo) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    agent = Agent(node, args.controller.split(","), args.pid, args.drain_on_exit)
+    agent = Agent(
+        node, args.controller.split(","), args.pid, args.drain_on_exit, args.join_when_serving
+    )
     await agent.run(stop)
 
 

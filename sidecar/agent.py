@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import random
 import time
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from meshlb.model import Health, NodeInfo
 from sidecar import signals
 from sidecar.probes import Node, Probe
 from sidecar.report_stream import ReportStream
+from sidecar.slots import Slots
 
 PROBES = "sidecar.probes"
 IDLE_INTERVAL_S = 1.0
@@ -30,12 +32,17 @@ class Agent:
     """One node's sidecar, in one event loop."""
 
     def __init__(
-        self, node: NodeInfo, controllers: Sequence[str], pid: int | None, drain_on_exit: bool
+        self,
+        node: NodeInfo,
+        controllers: Sequence[str],
+        pid: int | None,
+        drain_on_exit: bool,
+        join_when_serving: bool = False,
     ) -> None:
         """``pid`` is the server's process, None to look for it by its port."""
         self._info = node
         self._drain = drain_on_exit
-        self._node = Node(node.address, pid, IDLE_INTERVAL_S)
+        self._node = Node(node.address, pid, IDLE_INTERVAL_S, starting=join_when_serving)
         self._probes: dict[str, Probe] = {}
         self._failed: dict[str, str] = {}
         for name in plugins.names(PROBES):
@@ -45,6 +52,7 @@ class Agent:
                 log.warning("probe_failed", probe=name, problem=repr(error))
         self._report = signals.merged(node, {}, time.time())[0]
         self._ordered = asyncio.Event()
+        self._slots = Slots(node.address)
         rng = random.Random()
         self._streams = [
             ReportStream(c, lambda: self._report, self._ordered.set, rng)
@@ -53,13 +61,13 @@ class Agent:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Report until ``stop`` is set; then say goodbye to all controllers that hear it."""
-        await self._first_look(stop)
+        joins = await self._first_look(stop)
         probing = asyncio.create_task(self._read_on())
-        streams = [asyncio.create_task(stream.run()) for stream in self._streams]
+        streams = [asyncio.create_task(stream.run()) for stream in self._streams if joins]
         await stop.wait()
         for stream in self._streams:
             stream.say_goodbye(self._drain)
-        _, late = await asyncio.wait(streams, timeout=GOODBYE_LIMIT_S)
+        late = (await asyncio.wait(streams, timeout=GOODBYE_LIMIT_S))[1] if joins else set()
         for task in (probing, *late):
             task.cancel()
         await asyncio.gather(probing, *streams, return_exceptions=True)
@@ -70,16 +78,25 @@ class Agent:
                 log.warning("probe_not_closed", probe=name, problem=repr(error))
         log.info("sidecar_stopped", node=self._info.node_id, drain=self._drain)
 
-    async def _first_look(self, stop: asyncio.Event) -> None:
+    async def _first_look(self, stop: asyncio.Event) -> bool:
+        """Wait for the first check, or where a start is waited for, until the server serves.
+
+        Return whether to report at all: a node that never served was never there.
+        """
         give_up = time.monotonic() + FIRST_LOOK_S
-        while not stop.is_set() and time.monotonic() < give_up:
-            if await self._read() is not Health.UNCHECKED:
-                return
+        while not stop.is_set() and (self._node.starting or time.monotonic() < give_up):
+            health = await self._read()
+            if health is Health.SERVING or not (self._node.starting or health is Health.UNCHECKED):
+                break
             await asyncio.sleep(LOOK_AGAIN_S)
+        joins = not (self._node.starting and stop.is_set())
+        self._node.starting = False
+        return joins
 
     async def _read_on(self) -> None:
         """Read all probes once per shortest interval that a controller has ordered."""
         while True:
+            await self._follow_orders()
             await self._read()
             ordered = [s.interval_s for s in self._streams if s.interval_s is not None]
             self._node.interval_s = min(ordered, default=IDLE_INTERVAL_S)
@@ -87,6 +104,11 @@ class Agent:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._node.interval_s):
                     await self._ordered.wait()
+
+    async def _follow_orders(self) -> None:
+        self._node.draining = any(stream.draining for stream in self._streams)
+        ordered = [s.slots for s in self._streams if s.slots is not None]
+        await self._slots.bring(ordered[0] if ordered else None)
 
     async def _read(self) -> Health:
         """Read all probes into the report that all streams send; return the health found."""
@@ -97,7 +119,10 @@ class Agent:
                     found[name] = await probe.read()
             except Exception as error:
                 problems[name] = repr(error)
-        self._report, wrong = signals.merged(self._info, found, time.time())
+        info = self._info
+        if self._slots.applied is not None:
+            info = dataclasses.replace(info, slots=self._slots.applied)
+        self._report, wrong = signals.merged(info, found, time.time())
         problems |= wrong
         for name in problems.keys() - self._failed.keys():
             log.warning("probe_failed", probe=name, problem=problems[name])

@@ -58,7 +58,10 @@ class ReportStream:
         self._wake = asyncio.Event()
         self._told = ""
         """Kind of the last change that was logged."""
-        self._draining = False
+        self.draining = False
+        """Whether this controller has withdrawn the node, as it said last."""
+        self.slots: int | None = None
+        """Slots that it orders; None: as the server was started."""
         self._delay_s = FIRST_DELAY_S
 
     def say_goodbye(self, drain: bool) -> None:
@@ -131,15 +134,16 @@ class ReportStream:
             self.interval_s = min(MOST_INTERVAL_S, max(LEAST_INTERVAL_S, interval_s))
             self._delay_s = FIRST_DELAY_S
             self._wake.set()
-            self._ordered()
             if self._told != "connected":
                 self._told = "connected"
                 log.info("controller_connected", controller=self.controller,
                          interval_s=round(self.interval_s, 3))  # fmt: skip
-            if order.draining != self._draining:
-                self._draining = order.draining
+            self.slots = order.slot_count if order.HasField("slot_count") else None
+            if order.draining != self.draining:
+                self.draining = order.draining
                 log.info("drain_ordered" if order.draining else "drain_ended",
                          controller=self.controller)  # fmt: skip
+            self._ordered()
 
     def _tell_end(self, error: grpc.aio.AioRpcError, refused: bool) -> None:
         code, details = error.code().name, error.details() or ""

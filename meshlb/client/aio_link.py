@@ -62,6 +62,10 @@ class AioLink:
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._close)
 
+    def close_soon(self) -> None:
+        """As ``close``, which never waits."""
+        self.close()
+
     async def closed(self) -> None:
         """Wait until the channel is closed, if that has begun: others may still use it."""
         if self._closing is not None:

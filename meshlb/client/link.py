@@ -86,6 +86,10 @@ class ThreadLink:
         else:
             self.channel.close()
 
+    def close_soon(self) -> None:
+        """Close in a thread of its own: gRPC's, in which calls end, would wait for itself."""
+        threading.Thread(target=self.close, name="meshlb closes a link", daemon=True).start()
+
     def _watch(self) -> None:
         with self._lock:
             if self._watching or self._closed:
@@ -97,6 +101,8 @@ class ThreadLink:
                 self.channel.unsubscribe(self._changed)
 
     def _changed(self, state: grpc.ChannelConnectivity) -> None:
+        if self._closed:
+            return  # the node may have another link by now
         if state is grpc.ChannelConnectivity.READY:
             with self._lock:
                 self._watching = False

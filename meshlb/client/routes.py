@@ -63,6 +63,7 @@ class Outcome(enum.Enum):
 
 # Reading a member off an Enum class is slow, and ``end`` is on every call's way.
 _OK, _FAILED, _REFUSED = Outcome.OK, Outcome.FAILED, Outcome.REFUSED
+_DRAINING = NodeState.DRAINING
 
 
 class Link(Protocol):
@@ -72,7 +73,10 @@ class Link(Protocol):
         """Begin to connect in the background; tell ``Routes.link_changed``. Never waits."""
 
     def close(self) -> None:
-        """Let go of the connection. Callable from any thread."""
+        """Let go of the connection. Callable from any thread but gRPC's own."""
+
+    def close_soon(self) -> None:
+        """Let go of the connection without waiting. Callable from any thread."""
 
 
 class Node:
@@ -116,11 +120,12 @@ class Node:
 class _Picks:
     """An immutable choice set of one view."""
 
-    __slots__ = ("generation", "nodes", "pick")
+    __slots__ = ("generation", "limited", "nodes", "pick")
 
     def __init__(self, generation: int, nodes: Sequence[Node], picker: Picker | None) -> None:
         self.generation = generation
         self.nodes = nodes
+        self.limited = any(node.info.limit is not None for node in nodes)
         self.pick = None if picker is None else picker.pick
 
 
@@ -176,9 +181,14 @@ class Routes:
             self.nodes = fresh
             self._leaving += [node for key, node in old.items() if key not in fresh]
             closing = self._take_idle_leavers()
+            # A plain server is known to be idle when nobody is connected to it.
+            letting_go = [_let_go(n) for n in fresh.values() if n.link is not None
+                          and n.info.state is _DRAINING and n.load.in_flight <= 0]  # fmt: skip
             self.table = table
             self.refusal = None
             self._moved()
+        for link in letting_go:
+            link.close()
         self._after_change(closing)
 
     def apply_share(self, share: LoadShare, now: float) -> None:
@@ -221,7 +231,7 @@ class Routes:
             self._own_at[self._sequence] = {n.info.node_id: n.load.in_flight for n in known}
             while len(self._own_at) > REMEMBERED_REPORTS:
                 self._own_at.popitem(last=False)
-            sequence, waiting = self._sequence, self.waiting
+            sequence, waiting, table = self._sequence, self.waiting, self.table
             counted = [n.counts() for n in known if n.started or n.refused]
         # Calls wait for the lock, so what takes long is done without it.
         return CallReport(
@@ -230,6 +240,7 @@ class Routes:
             sequence=sequence,
             nodes=tuple(NodeCalls(*counts) for counts in counted),
             waiting=waiting,
+            applied=None if table is None else (table.epoch, table.version),
         )
 
     # --- written by links ------------------------------------------------------------------
@@ -247,7 +258,7 @@ class Routes:
 
     def end(self, node: Node, latency_s: float, outcome: Outcome, now: float) -> None:
         """Take one ended attempt in; exactly once for each ``View.begin`` that gave a node."""
-        closing = None
+        closing = idle = None
         with self.lock:
             load = node.load
             own = load.in_flight
@@ -272,9 +283,13 @@ class Routes:
                 node.refused += 1
             if self._leaving:
                 closing = self._take_idle_leavers()
+            if own <= 1 and node.info.state is _DRAINING and node.link is not None:
+                idle = _let_go(node)
         if closing:
             for left in closing:
-                left.link.close()
+                left.link.close_soon()
+        if idle is not None:
+            idle.close_soon()
 
     # --- changes ---------------------------------------------------------------------------
 
@@ -390,6 +405,8 @@ class View:
             node = picks.nodes[pick(now)]
             if tried and node in tried:
                 node = self._other_than(tried, picks.nodes, now) or node
+            elif picks.limited and not _has_room(node):
+                node = next(filter(_has_room, sorted(picks.nodes, key=_fullness)), node)
             with routes.lock:
                 if picks.generation != routes.generation:
                     continue  # the node may have left, and its link be closed
@@ -442,6 +459,21 @@ class View:
         nodes = choose(known)
         self._picks = _Picks(generation, nodes, self._build(nodes, table) if nodes else None)
         return self._picks
+
+
+def _let_go(node: Node) -> Any:
+    """Take an idle node's link off it, to be closed by the caller; a later pick makes another."""
+    link, node.link = node.link, None
+    node.link_state = LinkState.IDLE
+    return link
+
+
+def _has_room(node: Node) -> bool:
+    return node.info.limit is None or node.load.in_flight < node.info.limit
+
+
+def _fullness(node: Node) -> float:
+    return node.load.in_flight / (node.info.limit or node.info.slots or 1)
 
 
 def choose(known: Sequence[Node]) -> list[Node]:

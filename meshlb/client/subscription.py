@@ -13,6 +13,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import grpc
 
@@ -60,6 +61,10 @@ def refusal(current: Table | None, new: Table) -> str | None:
             return f"version {new.version} is older than {current.version}"
         return None
     return None if new.complete else "not complete yet; the last controller's table stays"
+
+
+def _told(report: CallReport) -> tuple[Any, ...]:
+    return report.nodes, report.waiting, report.applied
 
 
 class Subscription:
@@ -239,7 +244,7 @@ class Subscription:
             self._routes.expire(now)
             self._look_after_watch(now)
             report = self._routes.call_report(now)
-            changed = sent is None or (report.nodes, report.waiting) != (sent.nodes, sent.waiting)
+            changed = sent is None or _told(report) != _told(sent)
             if changed or now - sent_at >= IDLE_REPORT_S:
                 sent, sent_at = report, now
                 yield balance_pb2.ReportCallsRequest(report=wire.call_report_to_pb(report))

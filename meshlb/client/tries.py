@@ -88,11 +88,13 @@ class Tries:
             and node.link_state is LinkState.DOWN
         )
         outcome = outcome_of(code, details, node.info.address)
+        link = node.link  # ending the last call at a draining node takes it away
         self._routes.end(node, now - began_at, outcome, now)
         again_here = node in self.tried
         self.tried.append(node)
         if outcome is Outcome.REFUSED:
-            node.link.refused()
+            if node.link is link:
+                link.refused()
             if not again_here:
                 return Again(0.0, "never reached a server")
             if self._wait_for_ready:
@@ -101,8 +103,8 @@ class Tries:
             self.refused = True
             return None
         lost = outcome is Outcome.FAILED and connection_lost(code, details)
-        if lost:
-            node.link.lost()
+        if lost and node.link is link:
+            link.lost()
         self.attempts += 1
         if delivered:
             blamed = outcome is Outcome.FAILED and (lost or code in _RESUMED)

@@ -16,6 +16,7 @@ from meshlb.errors import InvalidInputError
 from meshlb.orca import keys
 
 RATE_WINDOW_S = 10.0
+MAX_SLOTS = 1_000_000
 MAX_BUCKETS_SENT = 24
 """Latency buckets in one report, the most used ones: named metrics are to stay few."""
 
@@ -145,7 +146,7 @@ class LoadRecorder:
             if not ticket.admitted:
                 self._waiting = deque(w for w in self._waiting if w[0] is not ticket)
             elif self._running > 0:
-                if self._waiting:
+                if self._waiting and (self.slots is None or self._running <= self.slots):
                     following, admit = self._waiting.popleft()
                     following.admitted = True
                 else:
@@ -175,6 +176,33 @@ class LoadRecorder:
         with self._lock:
             self._first_tokens.append((now, max(0.0, after_s)))
             _forget(self._first_tokens, now)
+
+    # --- by the sidecar --------------------------------------------------------------------
+
+    def set_slots(self, slots: int) -> int:
+        """Run so many calls at once from now on; return the number before.
+
+        Calls that run go on; those that wait begin as soon as they may. Raises InvalidInputError
+        for a number that cannot be, and, reason NOT_ENFORCED, for a recorder made without slots.
+        """
+        if not 1 <= slots <= MAX_SLOTS:
+            raise InvalidInputError(f"slots = {slots}: from 1 to {MAX_SLOTS}")
+        admitted = []
+        with self._lock:
+            before = self.slots
+            if before is None:
+                raise InvalidInputError(
+                    f"slots = {slots}: this server does not enforce slots", reason="NOT_ENFORCED"
+                )
+            self.slots = slots
+            while self._waiting and self._running < slots:
+                ticket, admit = self._waiting.popleft()
+                ticket.admitted = True
+                self._running += 1
+                admitted.append(admit)
+        for admit in admitted:
+            admit()
+        return before
 
     # --- by the application ----------------------------------------------------------------
 

@@ -12,12 +12,15 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
+from urllib.parse import unquote
 
 import grpc
 import grpc.aio
+import psutil
 
 from meshlb.errors import InvalidInputError, MissingExtraError
 from meshlb.orca.recorder import LoadRecorder, Snapshot
+from meshlb.v1 import slots_pb2, slots_pb2_grpc
 
 SERVICE = "xds.service.orca.v3.OpenRcaService"
 METHOD = "StreamCoreMetrics"
@@ -29,6 +32,8 @@ def add_service(
     server: grpc.Server | grpc.aio.Server, recorder: LoadRecorder, min_interval_s: float = 0.05
 ) -> None:
     """Serve the recorder's figures on a server, of threads or of asyncio, before it starts.
+
+    With them ``meshlb.v1.SlotService``, for the sidecar to set the slots.
 
     A client gets reports as often as it asks for, not below ``min_interval_s`` seconds. On a
     server of threads each reader holds one of its workers, so give it one more. Raises
@@ -68,6 +73,48 @@ def add_service(
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler(SERVICE, {METHOD: handler}),)
     )
+    slots_pb2_grpc.add_SlotServiceServicer_to_server(_SlotService(recorder), server)
+
+
+class _SlotService(slots_pb2_grpc.SlotServiceServicer):
+    """Lets the sidecar beside set the slots; on a server of asyncio it runs in a thread."""
+
+    def __init__(self, recorder: LoadRecorder) -> None:
+        self._recorder = recorder
+
+    def SetSlots(  # noqa: N802
+        self, request: slots_pb2.SetSlotsRequest, context: grpc.ServicerContext
+    ) -> slots_pb2.SetSlotsResponse:
+        """Set the slots, if it is this machine that asks."""
+        if not _of_this_machine(context.peer()):
+            context.abort(
+                grpc.StatusCode.PERMISSION_DENIED,
+                "NOT_LOCAL: slots are set from this machine only, by the sidecar",
+            )
+        try:
+            before = self._recorder.set_slots(request.slot_count)
+        except InvalidInputError as error:
+            enforced = error.reason != "NOT_ENFORCED"
+            context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT
+                if enforced
+                else grpc.StatusCode.FAILED_PRECONDITION,
+                f"{error.reason}: {error}",
+            )
+            raise
+        return slots_pb2.SetSlotsResponse(previous_slot_count=before)
+
+
+def _of_this_machine(peer: str) -> bool:
+    """Return whether a peer, as gRPC names it, has an address of this machine."""
+    kind, _, address = unquote(peer).partition(":")
+    if kind == "unix":
+        return True
+    host = address.rpartition(":")[0].strip("[]").partition("%")[0].removeprefix("::ffff:")
+    if host in ("127.0.0.1", "::1"):
+        return True
+    here = {a.address.partition("%")[0] for of in psutil.net_if_addrs().values() for a in of}
+    return host in here
 
 
 def to_message(snapshot: Snapshot, report_type: Any = None) -> Any:

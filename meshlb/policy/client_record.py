@@ -24,7 +24,7 @@ class ClientRecord:
 
     __slots__ = (
         "acked", "calls", "counted", "in_flight", "node_ids", "number", "occupancy", "own",
-        "report_at", "sent_at", "sequence", "succeeded", "total", "waiting", "watchers",
+        "report_at", "sent_at", "sequence", "succeeded", "summed", "total", "waiting", "watchers",
     )  # fmt: skip
 
     def __init__(self, number: int, now: float) -> None:
@@ -32,11 +32,13 @@ class ClientRecord:
         self.watchers = 0
         self.acked: int | None = None
         """Version of the last table that it applied; None: none yet."""
+        self.counted: int | None = None
+        """Version of the table in effect when it last counted its calls; None: not told yet."""
         self.report_at = now
         self.sequence = 0
         self.calls: dict[str, NodeCalls] = {}
         """Its last report, by node."""
-        self.counted = True
+        self.summed = True
         """Whether its calls in flight are in the service's count."""
         self.in_flight: dict[str, int] = {}
         """Calls in flight by node; nodes without any are left out."""

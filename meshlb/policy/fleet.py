@@ -12,11 +12,15 @@ from dataclasses import dataclass
 
 from meshlb.errors import ConflictError
 from meshlb.model import CallReport, LoadReport, LoadShare, NodeState, Table
+from meshlb.policy.client_record import LEAST_LEASE_S
 from meshlb.policy.node_record import NodeRecord
 from meshlb.policy.service_record import ServiceRecord
 from meshlb.settings import Settings
 
 SKEW_LIMIT_S = 10.0
+HELD_UP_S, HELD_UP_TICKS = 2.0, 5
+"""A controller whose ticks are so far apart, in seconds and in ticks, was held up: meanwhile it has
+heard nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,7 @@ class Fleet:
         self.settings = settings
         self.controller_id = controller_id
         self.epoch = epoch
-        self.started_at = now
+        self.started_at = self._decided_at = now
         self.services: dict[str, ServiceRecord] = {}
         self.report_interval_s = settings.controller.min_interval_s
         self.share_interval_s = settings.controller.min_interval_s
@@ -119,6 +123,7 @@ class Fleet:
             joins = any(n.joined_at < now for n in service.nodes.values())
             slow_start = joins and now - self.started_at > self.settings.controller.grace_s
             node = NodeRecord(info, stream, now, slow_start)
+            node.order = service.orders.get(info.node_id)
             service.nodes[info.node_id] = node
         service.membership += 1
         node.stream = stream
@@ -131,6 +136,24 @@ class Fleet:
             node.ended = True
             node.drained = node.drained or drain
 
+    def drain(self, service: str, node_id: str, reason: str) -> None:
+        """Withdraw a node, there or still to come, until ``undrain``."""
+        record = self.service(service)
+        record.orders[node_id] = reason
+        node = record.nodes.get(node_id)
+        if node is not None:
+            node.order = reason
+
+    def undrain(self, service: str, node_id: str) -> None:
+        """End an order to withdraw a node; nothing if there is none."""
+        record = self.service(service)
+        record.orders.pop(node_id, None)
+        node = record.nodes.get(node_id)
+        if node is not None:
+            node.order = None
+            if not node.drained:
+                node.withdrawn_version = node.withdrawn_at = None
+
     def stream_lost(self, service: str, node_id: str, stream: object) -> None:
         """Note that a report stream ended; silence does the rest."""
         node = self.services[service].nodes.get(node_id)
@@ -141,7 +164,12 @@ class Fleet:
 
     def observe_calls(self, report: CallReport, now: float) -> None:
         """Take one client's counts in."""
-        self.service(report.service).observe_calls(report, now)
+        record = self.service(report.service)
+        record.observe_calls(report, now)
+        if report.applied is not None and report.applied[0] == self.epoch:
+            client = record.clients[report.client_id]
+            client.counted = report.applied[1]
+            client.acked = max(client.acked or 0, client.counted)
 
     def subscribe(self, service: str, client_id: str, now: float) -> None:
         """Note one more watcher of a client."""
@@ -183,10 +211,14 @@ class Fleet:
         """Look at all that is known, bring every service up to ``now``, and say what is to do."""
         controller = self.settings.controller
         complete = now - self.started_at >= controller.grace_s
+        gap_s, self._decided_at = now - self._decided_at, now
+        held_up = gap_s > max(HELD_UP_S, HELD_UP_TICKS * controller.tick_s)
         tables: dict[str, Table] = {}
         changes: list[StateChange] = []
         streams = watchers = 0
         for record in self.services.values():
+            if held_up:
+                record.deaf_until = now + LEAST_LEASE_S
             record.count(now, self.report_interval_s)
             for node_id, before, after, reason in record.refresh_states(now):
                 changes.append(StateChange(record.name, node_id, before, after, reason))

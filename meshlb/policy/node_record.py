@@ -18,9 +18,10 @@ class NodeRecord:
     """One node. Written by ``Fleet`` only."""
 
     __slots__ = (
-        "calls_at", "calls_ended", "calls_s", "drained", "ended", "external", "in_flight", "info",
-        "interval_s", "joined_at", "learner", "report", "report_at", "reported_since",
-        "server_sums", "skew_warned", "slow_start", "smoothed", "stream", "withdrawn_version",
+        "calls_at", "calls_ended", "calls_s", "declared_slots", "drained", "ended", "external",
+        "in_flight", "info", "interval_s", "joined_at", "learner", "order", "report", "report_at",
+        "reported_since", "server_sums", "skew_warned", "slots_order", "slow_start", "smoothed",
+        "stream", "withdrawn_at", "withdrawn_version",
     )  # fmt: skip
 
     def __init__(self, info: NodeInfo, stream: object, now: float, slow_start: bool) -> None:
@@ -35,8 +36,17 @@ class NodeRecord:
         self.joined_at = now
         self.slow_start = slow_start
         self.drained = False
+        """Withdrawn by its sidecar's last word."""
+        self.order: str | None = None
+        """Why it is withdrawn by an order; None: there is none."""
+        self.slots_order: int | None = None
+        """Slots that its server is to have; None: those that it was started with."""
+        self.declared_slots = info.slots
+        """Slots that its server was started with; None: not declared."""
         self.ended = False
         """Its sidecar said goodbye."""
+        self.withdrawn_at: float | None = None
+        """When a table first showed it as draining."""
         self.withdrawn_version: int | None = None
         """First version of a table that shows it as draining."""
         self.calls_at = now
@@ -58,6 +68,8 @@ class NodeRecord:
         """Return what tables are to say, and why."""
         if self.drained:
             return NodeState.DRAINING, "withdrawn by its sidecar"
+        if self.order is not None:
+            return NodeState.DRAINING, f"withdrawn: {self.order}"
         if self.ended:
             return NodeState.UNKNOWN, "its sidecar said goodbye"
         age_s = now - self.report_at
@@ -77,9 +89,20 @@ class NodeRecord:
             report is not None
             and now - self.report_at <= fresh_s
             and report.health is not Health.NOT_SERVING
-            and not self.drained
+            and not self.withdrawn
             and not self.ended
         )
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether it is to take no new calls."""
+        return self.drained or self.order is not None
+
+    @property
+    def limit(self) -> int | None:
+        """Calls of one client at once: the slots ordered, once its server has them."""
+        ordered = self.slots_order
+        return ordered if ordered is not None and ordered == self.info.slots else None
 
     def take_report(self, report: LoadReport, now: float, fresh_s: float) -> None:
         """Keep the newest report; learn from the server's own latencies, which are exact."""
@@ -88,6 +111,8 @@ class NodeRecord:
         ):
             self.reported_since = now
         self.info = report.node
+        if self.slots_order is None:
+            self.declared_slots = self.info.slots
         self.report = report
         self.report_at = now
         self.ended = False

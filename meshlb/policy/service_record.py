@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from meshlb import plugins
 from meshlb.model import CallReport, NodeState, Table, TableNode
 from meshlb.policy import hysteresis, subsets
+from meshlb.policy.call_flow import CallFlow
 from meshlb.policy.client_record import ClientRecord
 from meshlb.policy.node_record import REPORTS, NodeRecord
 from meshlb.policy.weights import Seen, normalised
@@ -33,8 +34,14 @@ class ServiceRecord:
         self._called: dict[str, int] = {}
         """All clients' calls in flight by node, as last reported; nodes without any left out."""
         self.states: dict[str, tuple[NodeState, str]] = {}
+        self.orders: dict[str, str] = {}
+        """Why nodes are withdrawn by order, by node; also of nodes that are not there yet."""
+        self.flow = CallFlow()
+        """All clients' calls a second, and how long they take."""
         self.membership = 0
         """Grows when nodes, their addresses or watchers come or go."""
+        self.deaf_until = 0.0
+        """Before that who is silent may just not have been heard."""
         self.table: Table | None = None
         self._table_at = 0.0
         self._moved = False
@@ -68,8 +75,10 @@ class ServiceRecord:
         """Take one client's counts in, and learn speeds from the calls that are new."""
         client = self.client(report.client_id, now)
         known = client.sequence > 0  # else its sums hold calls from before this controller's time
+        if known:
+            self.flow.observe(client.calls, report)
         for node_id, calls, in_flight, spent_s in client.take_report(report, now):
-            if in_flight and client.counted:
+            if in_flight and client.summed:
                 self._add(node_id, in_flight)
             if calls is None:
                 continue
@@ -98,8 +107,8 @@ class ServiceRecord:
         gone = []
         for client_id, client in self.clients.items():
             live = client.live(now, interval_s)
-            if live != client.counted:
-                client.counted = live
+            if live != client.summed:
+                client.summed = live
                 for node_id, own in client.in_flight.items():
                     self._add(node_id, own if live else -own)
             if live:
@@ -117,6 +126,7 @@ class ServiceRecord:
             )
             for node_id, node in self.nodes.items()
         }
+        self.flow.tick(now)
 
     def refresh_states(
         self, now: float
@@ -148,7 +158,7 @@ class ServiceRecord:
     def _forgettable(self, node: NodeRecord, now: float) -> str | None:
         forget_s = self.settings.forget_s
         silent = node.ended or now - node.report_at > forget_s
-        if node.drained and node.withdrawn_version is not None and node.ended:
+        if node.withdrawn and node.withdrawn_version is not None and node.ended:
             watching = [c.acked or 0 for c in self.clients.values() if c.watchers > 0]
             seen_by_all = min(watching, default=node.withdrawn_version) >= node.withdrawn_version
             if node.in_flight <= 0 and seen_by_all:
@@ -192,6 +202,7 @@ class ServiceRecord:
             record = self.nodes[node.node_id]
             if node.state is NodeState.DRAINING and record.withdrawn_version is None:
                 record.withdrawn_version = self.table.version
+                record.withdrawn_at = now
         return self.table
 
     def _due(self, old: Table, now: float, complete: bool) -> bool:
@@ -242,6 +253,7 @@ class ServiceRecord:
                 curve=curves[key],
                 slots=node.info.slots,
                 zone=node.info.zone,
+                limit=node.limit,
             )
             for key, node in sorted(self.nodes.items())
         )

@@ -31,6 +31,10 @@ class Node:
     """Its process; None: to be found by whoever listens at the address."""
     interval_s: float = 0.1
     """Shortest report interval, as ordered last; changes while running."""
+    starting: bool = False
+    """The server is not up yet, and its first moment is waited for; changes while running."""
+    draining: bool = False
+    """A controller has withdrawn it; changes while running."""
 
 
 class Probe(Protocol):

@@ -17,6 +17,8 @@ from meshlb.model import Health
 from sidecar.probes import Node
 
 PERIOD_S = 1.0
+STARTING_PERIOD_S = 0.1
+"""While a server's first moment is waited for: what it costs is a refused connection."""
 LIMIT_S = 1.0
 MISSES = 2
 """Checks without an answer, in a row, that make a node unhealthy; a refusal does at once."""
@@ -63,7 +65,7 @@ class Probe:
                     self._health = answer
                 elif self._missed >= MISSES:
                     self._health = Health.NOT_SERVING
-                await asyncio.sleep(PERIOD_S)
+                await asyncio.sleep(STARTING_PERIOD_S if self._node.starting else PERIOD_S)
 
     def _channel(self) -> grpc.aio.Channel:
         return grpc.aio.insecure_channel(self._node.address, _OPTIONS)

@@ -1,0 +1,50 @@
+"""Orders of slots, passed on to a model server that can be told (``meshlb.orca``)."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+import grpc.aio
+import structlog
+
+from meshlb.v1 import slots_pb2, slots_pb2_grpc
+
+LIMIT_S = 0.5
+AGAIN_S = 30.0
+"""After a failure: a server that does not know the call may be another one by then."""
+log = structlog.get_logger()
+
+
+class Slots:
+    """One server's slots: as it was started, or as ordered."""
+
+    def __init__(self, address: str) -> None:
+        self.applied: int | None = None
+        """What the server has by order; None: what it was started with."""
+        self._address = address
+        self._before: int | None = None
+        self._not_before = 0.0
+
+    async def bring(self, ordered: int | None) -> None:
+        """Bring the server to what is ordered (None: as it was started), if it can be told."""
+        wanted = self._before if ordered is None else ordered
+        now = asyncio.get_running_loop().time()
+        if ordered == self.applied or wanted is None or now < self._not_before:
+            return
+        try:
+            async with grpc.aio.insecure_channel(
+                self._address, (("grpc.enable_http_proxy", 0),)
+            ) as channel:
+                answer = await slots_pb2_grpc.SlotServiceStub(channel).SetSlots(
+                    slots_pb2.SetSlotsRequest(slot_count=wanted), timeout=LIMIT_S
+                )
+        except grpc.aio.AioRpcError as error:
+            self._not_before = now + AGAIN_S
+            if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
+                log.warning("slots_not_set", slots=wanted, problem=error.details())
+            return
+        if self.applied is None:
+            self._before = answer.previous_slot_count
+        self.applied = ordered
+        log.info("slots_set", slots=wanted, before=answer.previous_slot_count)
