@@ -7,6 +7,7 @@ Times are seconds, parts are fractions. A missing key has the default written he
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import re
 import tomllib
@@ -15,9 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from meshlb import plugins
+from meshlb import plugins, scale_settings
 from meshlb.errors import InvalidInputError
 from meshlb.model import DEFAULT_PICKER
+from meshlb.scale_model import ScalePolicy
+from meshlb.scale_settings import ActuatorSpec
 
 PICKERS = "meshlb.policy.pickers"
 WEIGHTS = "meshlb.policy.weights"
@@ -47,6 +50,9 @@ class ControllerSettings:
     min_interval_s: float = _number(0.1, 0.02, 60, "least time between reports, and between shares")
     grace_s: float = _number(
         3, 0, 600, "after its start, how long a controller listens before its tables are complete"
+    )
+    keep_decisions_s: float = _number(
+        604800, 60, 3.2e7, "scale decisions are kept so long; without a state file the last 10000"
     )
 
 
@@ -95,6 +101,10 @@ class Settings:
     controller: ControllerSettings = field(default_factory=ControllerSettings)
     default: ServiceSettings = field(default_factory=ServiceSettings)
     services: Mapping[str, ServiceSettings] = field(default_factory=dict)
+    policies: Mapping[str, ScalePolicy] = field(default_factory=dict)
+    """How services are scaled, ``[service.NAME.scale]``; one stored over gRPC goes before it."""
+    actuators: Mapping[str, ActuatorSpec] = field(default_factory=dict)
+    """What starts and stops their replicas, ``[service.NAME.actuator]``."""
 
     def of(self, service: str) -> ServiceSettings:
         """Return what holds for a service."""
@@ -126,17 +136,30 @@ def parse(raw: Mapping[str, Any]) -> Settings:
         ControllerSettings(), _section(raw, "controller", faults), "controller", faults
     )
     default = _read(ServiceSettings(), _section(raw, "default", faults), "default", faults)
-    services = {}
+    services: dict[str, ServiceSettings] = {}
+    policies: dict[str, ScalePolicy] = {}
+    actuators: dict[str, ActuatorSpec] = {}
     for name, section in _section(raw, "service", faults).items():
         if not _SERVICE.match(name):
             faults.append(f"service.{name}: a name of 1 to 128 characters of A-Z a-z 0-9 . _ -")
         if not isinstance(section, Mapping):
             faults.append(f"service.{name} = {section!r}: a table")
             continue
-        services[name] = _read(default, section, f"service.{name}", faults)
+        own = {key: value for key, value in section.items() if key not in ("scale", "actuator")}
+        services[name] = _read(default, own, f"service.{name}", faults)
+        at = f"service.{name}.scale"
+        if "scale" in section:
+            table = _section(section, "scale", faults, at)
+            policy = scale_settings.read_policy(name, table, at, faults)
+            policies |= {} if policy is None else {name: policy}
+        at = f"service.{name}.actuator"
+        if "actuator" in section:
+            table = _section(section, "actuator", faults, at)
+            actuator = scale_settings.read_actuator(table, at, faults)
+            actuators |= {} if actuator is None else {name: actuator}
     if faults:
         raise InvalidInputError(faults, reason="INVALID_CONFIG")
-    return Settings(controller, default, services)
+    return Settings(controller, default, services, policies, actuators)
 
 
 def to_toml(settings: Settings) -> str:
@@ -145,15 +168,25 @@ def to_toml(settings: Settings) -> str:
         _toml_table("controller", settings.controller),
         _toml_table("default", settings.default),
     ]
-    parts += [_toml_table(f'service."{n}"', s) for n, s in sorted(settings.services.items())]
+    for name, service in sorted(settings.services.items()):
+        parts.append(_toml_table(f'service."{name}"', service))
+        if name in settings.policies:
+            parts.append(_toml_policy(name, settings.policies[name]))
+        if name in settings.actuators:
+            actuator = settings.actuators[name]
+            lines = [f'[service."{name}".actuator]', f"kind = {_toml(actuator.kind)}"]
+            lines += [f"{key} = {_toml(value)}" for key, value in actuator.params.items()]
+            parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)
 
 
-def _section(raw: Mapping[str, Any], key: str, faults: list[str]) -> Mapping[str, Any]:
+def _section(
+    raw: Mapping[str, Any], key: str, faults: list[str], at: str = ""
+) -> Mapping[str, Any]:
     section = raw.get(key, {})
     if isinstance(section, Mapping):
         return section
-    faults.append(f"{key} = {section!r}: a table")
+    faults.append(f"{at or key} = {section!r}: a table")
     return {}
 
 
@@ -227,12 +260,25 @@ def _toml_table(name: str, settings: ControllerSettings | ServiceSettings) -> st
     return "\n".join(lines) + "\n"
 
 
+def _toml_policy(service: str, policy: ScalePolicy) -> str:
+    table = scale_settings.policy_table(policy)
+    rules = table.pop("rules")
+    lines = [f'[service."{service}".scale]']
+    lines += [f"{key} = {_toml(value)}" for key, value in table.items()]
+    for rule in rules:
+        lines.append(f'[[service."{service}".scale.rules]]')
+        lines += [f"{key} = {_toml(value)}" for key, value in rule.items() if value]
+    return "\n".join(lines) + "\n"
+
+
 def _toml(value: Any) -> str:
     if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{escaped}"'
-    if isinstance(value, tuple):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (list, tuple)):
         return "[" + ", ".join(_toml(v) for v in value) + "]"
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{k} = {_toml(v)}" for k, v in value.items()) + "}"
+        pairs = (f"{json.dumps(k)} = {_toml(v)}" for k, v in value.items() if v is not None)
+        return "{" + ", ".join(pairs) + "}"
     return repr(value)
