@@ -10,6 +10,13 @@ idempotent, may be slow, may fail with a MeshlbError whose text a person can act
 from one event loop, one at a time. What an order achieved is seen in the next ``observe``, never in
 what the order returned. ``tests/contract`` finds the file by itself. Third parties use the
 entry-point group ``meshlb.actuators``.
+
+One whose ledger names what it has started also has
+
+    async def stop_all(ledger: Ledger, say: Callable[[str], None]) -> None
+
+which ``meshlb down`` calls with no controller there: it stops all that the ledger names, says each
+in a line, and raises a MeshlbError at the end if something could not be stopped.
 """
 
 from __future__ import annotations
@@ -46,12 +53,16 @@ class Order:
     decision_id: int
     """Decision that it follows from."""
     reason: str
+    withdrawn: Sequence[str] = ()
+    """Replicas that run and do not count for ``target``, by replica_id: those that drain. An
+    actuator that starts never has more than ``target`` besides these."""
 
 
 class Ledger(Protocol):
     """Where an actuator keeps what must outlive a killed controller; each call is on disk after.
 
-    Entries are JSON objects by replica_id, apart for each service and actuator.
+    Entries are JSON objects by replica_id, apart for each service and actuator. Calls may come from
+    any thread: an actuator keeps the disk out of the event loop.
     """
 
     def entries(self) -> Mapping[str, Mapping[str, Any]]:
