@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 import uuid
+from pathlib import Path
 
 import grpc
 import grpc.aio
@@ -14,25 +15,43 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
-from meshlb.controller.balance_service import NAME, BalanceService, add_to_server
+from meshlb.controller.balance_service import BalanceService, add_to_server
+from meshlb.controller.changes import Changes
+from meshlb.controller.draining import Draining
+from meshlb.controller.scale_service import ScaleService
+from meshlb.controller.scaling import Scaling
+from meshlb.controller.store import Store
 from meshlb.controller.ticker import Ticker
 from meshlb.errors import UnavailableError
 from meshlb.policy.fleet import Fleet
 from meshlb.settings import Settings
+from meshlb.v1 import balance_pb2, scale_pb2, scale_pb2_grpc
 from meshlb.wire import parse_address
 
 log = structlog.get_logger()
 
+NAMES = (
+    balance_pb2.DESCRIPTOR.services_by_name["BalanceService"].full_name,
+    scale_pb2.DESCRIPTOR.services_by_name["ScaleService"].full_name,
+)
+ANYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - compared with, not bound
+"""Addresses to listen on, and where one's own sidecars reach them."""
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
 
 class Controller:
     """One controller in this event loop."""
 
-    def __init__(self, settings: Settings | None = None, listen: str | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        listen: str | None = None,
+        state: Path | None = None,
+    ) -> None:
         """Take ``listen`` (HOST:PORT, port 0 for a free one) before what the settings say.
 
-        Raises InvalidInputError for an address that is none.
+        ``state`` is the file of what is to outlive this controller; None: nothing is. Raises
+        InvalidInputError for an address that is none.
         """
         self.settings = settings or Settings()
         self.listen = listen or self.settings.controller.listen
@@ -44,21 +63,49 @@ class Controller:
         self._server: grpc.aio.Server | None = None
         self._health = HealthServicer()
         self._ticking: asyncio.Task[None] | None = None
+        self._state = state
+        self._store: Store | None = None
+        self._scaling: Scaling | None = None
 
     async def start(self) -> None:
-        """Serve. Raises UnavailableError if the address cannot be had."""
+        """Serve.
+
+        Raises UnavailableError if the address cannot be had, InvalidInputError for a state file
+        that cannot be used, ConflictError for one that another controller uses.
+        """
         epoch = time.time_ns() // 1000
         fleet = Fleet(self.settings, self.controller_id, epoch, time.monotonic())
-        ticker = Ticker(fleet, self.settings.controller.tick_s)
+        self._store = store = Store(self._state, self.settings.controller.keep_decisions_s)
+        self._scaling = scaling = Scaling(fleet, self.settings, store)
+        try:
+            await scaling.load()
+            await self._serve(fleet, scaling, store)
+        except BaseException:
+            await store.close()
+            raise
+        if self._state is None and (self.settings.policies or self.settings.actuators):
+            log.warning(
+                "nothing_is_kept",
+                problem="without --state FILE, policies, manual targets, pauses and decisions end "
+                "with this controller, and replicas that it started are not found again",
+            )
+
+    async def _serve(self, fleet: Fleet, scaling: Scaling, store: Store) -> None:
+        ticker = Ticker(fleet, self.settings.controller.tick_s, scaling.tick)
+        changes = Changes(store, scaling)
+        draining = Draining(fleet, scaling, changes)
         server = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", 0),  # a second controller on the port must fail, not share it
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ]
         )
-        add_to_server(BalanceService(fleet, ticker), server)
+        add_to_server(BalanceService(fleet, ticker, draining), server)
+        scale_pb2_grpc.add_ScaleServiceServicer_to_server(
+            ScaleService(scaling, changes, store), server
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        served = (NAME, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
+        served = (*NAMES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
         reflection.enable_server_reflection((*served, reflection.SERVICE_NAME), server)
         try:
             self.port = server.add_insecure_port(self.listen)
@@ -74,6 +121,7 @@ class Controller:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         self._ticking = asyncio.create_task(ticker.run(), name="ticker")
         host = self.listen.rpartition(":")[0]
+        scaling.start(f"{ANYWHERE.get(host, host)}:{self.port}")
         log.info("controller_started", listen=f"{host}:{self.port}", controller=self.controller_id)
 
     async def stop(self) -> None:
@@ -88,4 +136,7 @@ class Controller:
                 await self._ticking
         # Streams never end by themselves: those who hold them are told at once.
         await server.stop(0)
+        if self._scaling is not None and self._store is not None:
+            await self._scaling.close()
+            await self._store.close()
         log.info("controller_stopped", controller=self.controller_id)

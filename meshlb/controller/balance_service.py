@@ -10,29 +10,30 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from typing import Any, NoReturn
+from typing import Any
 
 import grpc
-import grpc.aio
 import structlog
 
 from meshlb import wire
 from meshlb.controller import status
+from meshlb.controller.draining import Draining
+from meshlb.controller.refusals import Context, abort, refuse
 from meshlb.controller.ticker import Ticker, Watcher
-from meshlb.errors import REASON_KEY, ConflictError, InvalidInputError, MeshlbError
+from meshlb.errors import ConflictError, InvalidInputError, MeshlbError
 from meshlb.policy.fleet import Fleet
 from meshlb.v1 import balance_pb2, balance_pb2_grpc
 
 log = structlog.get_logger()
 NAME = balance_pb2.DESCRIPTOR.services_by_name["BalanceService"].full_name
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class BalanceService(balance_pb2_grpc.BalanceServiceServicer):
     """The shell around one fleet."""
 
-    def __init__(self, fleet: Fleet, ticker: Ticker) -> None:
+    def __init__(self, fleet: Fleet, ticker: Ticker, draining: Draining) -> None:
         self._fleet = fleet
+        self._draining = draining
         self._ticker = ticker
 
     async def ReportLoad(  # noqa: N802
@@ -42,7 +43,7 @@ class BalanceService(balance_pb2_grpc.BalanceServiceServicer):
         fleet = self._fleet
         stream = object()
         known: tuple[str, str] | None = None
-        ordered: tuple[float, bool] | None = None
+        ordered: tuple[float, bool, int | None] | None = None
         last = wire.Last()
         try:
             async for request in requests:
@@ -67,16 +68,19 @@ class BalanceService(balance_pb2_grpc.BalanceServiceServicer):
                 if request.HasField("goodbye"):
                     fleet.goodbye(*key, stream, request.goodbye.drain)
                     return
-                order = (fleet.report_interval_s, fleet.services[key[0]].nodes[key[1]].drained)
+                node = fleet.services[key[0]].nodes[key[1]]
+                order = fleet.report_interval_s, node.withdrawn, node.slots_order
                 if order != ordered:
                     ordered = order
                     await context.write(
                         balance_pb2.ReportLoadResponse(
-                            report_interval=wire.duration(order[0]), draining=order[1]
+                            report_interval=wire.duration(order[0]),
+                            draining=order[1],
+                            slot_count=order[2],
                         )
                     )
         except (InvalidInputError, ConflictError) as error:
-            await _refuse(context, error, "ReportLoad")
+            await refuse(context, error, "ReportLoad")
         finally:
             if known is not None:
                 fleet.stream_lost(*known, stream)
@@ -93,7 +97,7 @@ class BalanceService(balance_pb2_grpc.BalanceServiceServicer):
                 )
             wire.check_subscribe(first.subscribe)
         except InvalidInputError as error:
-            await _refuse(context, error, "WatchRoutes")
+            await refuse(context, error, "WatchRoutes")
         service, client_id = first.subscribe.service, first.subscribe.client_id
         watcher = Watcher(service, client_id)
         self._fleet.subscribe(service, client_id, time.monotonic())
@@ -107,7 +111,7 @@ class BalanceService(balance_pb2_grpc.BalanceServiceServicer):
             if answers.done() and answers.exception() is not None:
                 raise answers.exception()  # type: ignore[misc]
         except InvalidInputError as error:
-            await _refuse(context, error, "WatchRoutes")
+            await refuse(context, error, "WatchRoutes")
         finally:
             self._ticker.watchers.discard(watcher)
             self._fleet.unsubscribe(service, client_id)
@@ -151,7 +155,7 @@ class BalanceService(balance_pb2_grpc.BalanceServiceServicer):
                         balance_pb2.ReportCallsResponse(report_interval=wire.duration(interval_s))
                     )
         except InvalidInputError as error:
-            await _refuse(context, error, "ReportCalls")
+            await refuse(context, error, "ReportCalls")
 
     async def ListServices(  # noqa: N802
         self, request: balance_pb2.ListServicesRequest, context: Context
@@ -169,7 +173,7 @@ class BalanceService(balance_pb2_grpc.BalanceServiceServicer):
         """List the nodes of one service, or of all."""
         services = self._fleet.services
         if request.service and request.service not in services:
-            await _abort(
+            await abort(
                 context,
                 grpc.StatusCode.NOT_FOUND,
                 "UNKNOWN_SERVICE",
@@ -180,6 +184,25 @@ class BalanceService(balance_pb2_grpc.BalanceServiceServicer):
         return balance_pb2.ListNodesResponse(
             nodes=[one for name in names for one in status.node_statuses(services[name], now)]
         )
+
+    async def DrainNode(  # noqa: N802
+        self, request: balance_pb2.DrainNodeRequest, context: Context
+    ) -> AsyncIterator[balance_pb2.DrainNodeResponse]:
+        """Withdraw a node; stream how far it has come."""
+        try:
+            async for progress in self._draining.drain(request):
+                yield progress
+        except MeshlbError as error:
+            await refuse(context, error, "DrainNode")
+
+    async def UndrainNode(  # noqa: N802
+        self, request: balance_pb2.UndrainNodeRequest, context: Context
+    ) -> balance_pb2.UndrainNodeResponse:
+        """Give a withdrawn node new calls again."""
+        try:
+            return await self._draining.undrain(request)
+        except MeshlbError as error:
+            await refuse(context, error, "UndrainNode")
 
 
 def add_to_server(service: BalanceService, server: grpc.aio.Server) -> None:
@@ -201,18 +224,3 @@ async def _send(watcher: Watcher, context: Context) -> None:
             await context.write(table)
         if share is not None:
             await context.write(share)
-
-
-async def _refuse(context: Context, error: MeshlbError, call: str) -> NoReturn:
-    code = (
-        grpc.StatusCode.ALREADY_EXISTS
-        if isinstance(error, ConflictError)
-        else grpc.StatusCode.INVALID_ARGUMENT
-    )
-    log.warning("refused", call=call, peer=context.peer(), reason=error.reason, problem=str(error))
-    await _abort(context, code, error.reason, str(error))
-
-
-async def _abort(context: Context, code: grpc.StatusCode, reason: str, text: str) -> NoReturn:
-    await context.abort(code, f"{reason}: {text}"[:2000], ((REASON_KEY, reason),))
-    raise AssertionError("abort raises")

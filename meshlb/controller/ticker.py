@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import structlog
 
@@ -35,8 +36,12 @@ class Watcher:
 class Ticker:
     """Runs the fleet's decisions. ``watchers`` is kept by the balance service."""
 
-    def __init__(self, fleet: Fleet, tick_s: float) -> None:
+    def __init__(
+        self, fleet: Fleet, tick_s: float, after: Callable[[float], object] = lambda _: None
+    ) -> None:
+        """``after`` is called with ``now`` after each tick."""
         self.fleet = fleet
+        self._after = after
         self.watchers: set[Watcher] = set()
         self._tick_s = tick_s
 
@@ -69,6 +74,7 @@ class Ticker:
         for watcher in self.watchers:
             if now >= watcher.due_at:
                 self._share(watcher, now, plan.share_interval_s, frames)
+        self._after(now)
 
     def give_table(self, watcher: Watcher) -> None:
         """Give a new watcher the table that is out, if there is one."""

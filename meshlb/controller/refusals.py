@@ -1,0 +1,49 @@
+"""How an error of ours becomes a gRPC status, the same in every service."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import grpc
+import grpc.aio
+import structlog
+
+from meshlb.errors import (
+    REASON_KEY,
+    ConflictError,
+    InvalidInputError,
+    MeshlbError,
+    NotFoundError,
+    StateError,
+)
+
+log = structlog.get_logger()
+Context = grpc.aio.ServicerContext[Any, Any]
+_BY_REASON = {
+    "STALE_ETAG": grpc.StatusCode.ABORTED,
+    "UNDRAINED": grpc.StatusCode.ABORTED,
+    "NO_POLICY": grpc.StatusCode.FAILED_PRECONDITION,
+    "WITHDRAWN_BY_SIDECAR": grpc.StatusCode.FAILED_PRECONDITION,
+    "STATE_FULL": grpc.StatusCode.RESOURCE_EXHAUSTED,
+}
+_BY_CLASS = {
+    ConflictError: grpc.StatusCode.ALREADY_EXISTS,
+    NotFoundError: grpc.StatusCode.NOT_FOUND,
+    InvalidInputError: grpc.StatusCode.INVALID_ARGUMENT,
+    StateError: grpc.StatusCode.UNAVAILABLE,
+}
+
+
+async def refuse(context: Context, error: MeshlbError, call: str) -> NoReturn:
+    """End a call with the status of an error, its reason first."""
+    code = _BY_REASON.get(error.reason) or _BY_CLASS.get(
+        type(error), grpc.StatusCode.FAILED_PRECONDITION
+    )
+    log.warning("refused", call=call, peer=context.peer(), reason=error.reason, problem=str(error))
+    await abort(context, code, error.reason, str(error))
+
+
+async def abort(context: Context, code: grpc.StatusCode, reason: str, text: str) -> NoReturn:
+    """End a call with a status whose message starts with the reason."""
+    await context.abort(code, f"{reason}: {text}"[:2000], ((REASON_KEY, reason),))
+    raise AssertionError("abort raises")

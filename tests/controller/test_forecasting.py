@@ -1,0 +1,91 @@
+"""Forecasts: from a past of one value a minute, in a process of their own."""
+
+import asyncio
+import math
+
+import pytest
+
+from meshlb import settings
+from meshlb.controller import forecasting
+from meshlb.controller.forecasting import Forecasting, Series
+from meshlb.errors import MeshlbError, MissingExtraError
+from meshlb.v1 import scale_pb2
+from tests.controller.conftest import until
+
+COMES_NEXT = (
+    ([1.0] * 5, None, None),
+    ([4.0] * 60, 3.9, 4.1),
+    ([float(n) for n in range(60)], 59.5, 63),
+    ([10 + 5 * math.sin(2 * math.pi * n / 1440) for n in range(2 * 1440 + 360)], 14.5, 15.5),
+)
+
+
+@pytest.mark.timeout(400)
+def test_what_comes_next(monkeypatch):
+    pytest.importorskip("statsmodels")
+    monkeypatch.setattr(forecasting, "LIMIT_S", 300.0)  # its libraries take long to load
+
+    async def run():
+        made = Forecasting(None, lambda: ())
+        try:
+            return [await made.forecast(values, 2) for values, _, _ in COMES_NEXT]
+        finally:
+            await made.close()
+
+    for found, (_, least, most) in zip(asyncio.run(run()), COMES_NEXT, strict=True):
+        assert found is None if least is None else least <= found <= most
+
+
+def test_minutes_are_means_and_gaps_are_filled():
+    series = Series()
+    for value, at in ((1, 0), (3, 30), (5, 60), (7, 240), (9, 300)):
+        series.add(value, at)
+
+    assert series.values == [2, 5, 5, 5, 7]
+
+
+@pytest.mark.parametrize(
+    ("program", "kind", "text"),
+    [
+        ("import sys; sys.stdin.readline(); print('{\"missing\": true}')", MissingExtraError,
+         "meshlb"),
+        ("import sys; sys.stdin.readline(); print('{\"error\": \"why\"}')", MeshlbError, "why"),
+        ("print('rubbish')", MeshlbError, "process failed"),
+        ("", MeshlbError, "process failed"),
+        ("import time; time.sleep(60)", MeshlbError, "process failed"),
+    ],
+)  # fmt: skip
+def test_a_forecaster_that_fails_is_an_error_and_no_more(monkeypatch, program, kind, text):
+    start = asyncio.create_subprocess_exec
+
+    async def other(python, *_, **named):
+        return await start(python, "-c", program, **named)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", other)
+    monkeypatch.setattr(forecasting, "LIMIT_S", 30.0 if program and "sleep" not in program else 1.0)
+
+    async def run():
+        made = Forecasting(None, lambda: ())
+        with pytest.raises(kind, match=text):
+            await made.forecast([1.0], 1)
+        await made.close()
+
+    asyncio.run(run())
+
+
+def test_a_service_without_the_library_says_so_and_is_scaled_all_the_same(running, monkeypatch):
+    async def missing(*_):
+        raise MissingExtraError("forecasts need the package statsmodels")
+
+    monkeypatch.setattr(Forecasting, "forecast", missing)
+    scale = {"min": 2, "rules": [{"kind": "forecast"}, {"kind": "group", "target": 4}]}
+    controller = running(settings.parse({"service": {"s": {"scale": scale}}}))
+    request = scale_pb2.GetScaleRequest(service="s")
+
+    def told():
+        found = controller.scale.GetScale(request, timeout=10).scale
+        return found if found.problem and found.HasField("target_count") else None
+
+    found = until(told)
+    assert "statsmodels" in found.problem
+    assert found.target_count == 2
