@@ -10,13 +10,16 @@ from collections.abc import Sequence
 
 import meshlb
 from meshlb import cli
-from meshlb.errors import InvalidInputError, MeshlbError
+from meshlb.errors import ConflictError, InvalidInputError, MeshlbError
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     made = argparse.ArgumentParser(
-        prog="meshlb", description="Load balancing for gRPC model servers, nothing in the path."
+        prog="meshlb",
+        description="Load balancing and scaling for gRPC model servers, nothing in the path.",
+        epilog="exit codes: 0 done, 1 failed or no controller there, 2 called wrongly, "
+        "3 refused as things stand",
     )
     made.add_argument("--version", action="version", version=f"meshlb {meshlb.__version__}")
     commands = made.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -45,6 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         for fault in error.faults:
             print(f"meshlb: {fault}", file=sys.stderr)
         return 2
+    except ConflictError as error:
+        print(f"meshlb: {error}", file=sys.stderr)
+        return 3
     except MeshlbError as error:
         print(f"meshlb: {error}", file=sys.stderr)
         return 1

@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import gc
 import signal
+from pathlib import Path
 
 from meshlb import logs, settings
 from meshlb.controller.app import Controller
@@ -20,6 +21,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--listen", metavar="HOST:PORT", help="where to serve (default 127.0.0.1:7700)"
     )
     parser.add_argument("--config", metavar="FILE", help="meshlb.toml; all in it is optional")
+    parser.add_argument(
+        "--state",
+        metavar="FILE",
+        help="keep policies, manual targets, pauses, decisions and replicas in this SQLite file",
+    )
     parser.add_argument("--log-level", default="info", choices=logs.LEVELS)
 
 
@@ -27,7 +33,8 @@ def run(args: argparse.Namespace) -> int:
     """Serve; 0 after an orderly stop."""
     logs.configure(args.log_level)
     read = settings.load(args.config) if args.config else settings.Settings()
-    asyncio.run(_serve(Controller(read, args.listen)))
+    state = Path(args.state) if args.state else None
+    asyncio.run(_serve(Controller(read, args.listen, state)))
     return 0
 
 

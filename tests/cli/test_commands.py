@@ -129,5 +129,5 @@ def test_a_configuration_is_checked_and_shown(tmp_path):
 def test_help_names_every_command():
     told = meshlb("--help").stdout
 
-    for command in ("controller", "config", "nodes", "services"):
+    for command in ("controller", "config", "nodes", "services", "scale", "drain", "undrain"):
         assert re.search(rf"^ +{command}\b", told, re.MULTILINE)

@@ -1,0 +1,1 @@
+"""Scaling by RPC from a program of your own."""
