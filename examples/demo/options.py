@@ -17,13 +17,18 @@ SPEEDS = (2.0, 2.0, 2.0, 2.0, 2.0, 1.0, 1.0, 0.5)
 LLAMA_NODES = 3
 LEAST_SECONDS, MOST_SECONDS = 4.0, 3600.0
 MOST_NODES = 16
+BALANCE, SCALE = "balance", "scale"
+ACTS = (BALANCE, SCALE)
 
 
 @dataclass(frozen=True)
 class Options:
     """What was asked for."""
 
+    acts: tuple[str, ...]
+    """What is shown, one after the other."""
     seconds: float
+    """Length of each act."""
     engine: str
     speeds: tuple[float, ...]
     """Of the nodes, in order; of both fleets alike."""
@@ -65,12 +70,18 @@ def parse(words: list[str] | None = None) -> Options:
     """Return the options; InvalidInputError names every one that is out of range."""
     parser = argparse.ArgumentParser(
         prog="scripts/demo",
-        description="Two identical fleets of model servers, unequal in speed, under the same load:"
-        " one balanced by meshlb, one by gRPC's own round_robin. Midway one server of each is"
-        " killed. Exit status 0 if no call failed under meshlb.",
+        description="Act one, balance: two identical fleets of model servers, unequal in speed,"
+        " under the same load, one balanced by meshlb, one by gRPC's own round_robin; midway one"
+        " server of each is killed. Act two, scale: a fleet that grows and shrinks with its load;"
+        " one node is killed and replaced. Exit status 0 if no call failed under meshlb.",
     )
     add = parser.add_argument
-    add("--seconds", type=float, default=60.0, metavar="N", help="how long it runs (default 60)")
+    add(
+        "--act",
+        choices=(*ACTS, "both"),
+        help="what to show (default: both; with --engine llama: balance)",
+    )
+    add("--seconds", type=float, default=60.0, metavar="N", help="length of an act (default 60)")
     add("--plain", action="store_true", help="lines instead of a live screen")
     add("--json", type=Path, metavar="FILE", help="write the figures there")
     add(
@@ -113,11 +124,17 @@ def parse(words: list[str] | None = None) -> Options:
         path = getattr(args, name)
         if path is not None:
             check(path.parent.is_dir(), name, path, "its folder must exist")
+    acts = _acts(args.act, args.engine)
+    if args.svg and len(acts) > 1:
+        faults.append("--svg needs one act: with --act balance or --act scale")
+    if args.engine == "llama" and SCALE in acts:
+        faults.append(f"--act {args.act}: with --engine llama only balance")
     if args.svg and args.plain:
         faults.append("--svg needs the live screen: not with --plain")
     if faults:
         raise InvalidInputError(faults)
     return Options(
+        acts=acts,
         seconds=args.seconds,
         engine=args.engine,
         speeds=speeds,
@@ -131,6 +148,12 @@ def parse(words: list[str] | None = None) -> Options:
         json=args.json,
         svg=args.svg,
     )
+
+
+def _acts(wanted: str | None, engine: str) -> tuple[str, ...]:
+    if wanted is None:
+        return (BALANCE,) if engine == "llama" else ACTS
+    return ACTS if wanted == "both" else (wanted,)
 
 
 def _speeds(text: str | None, engine: str) -> tuple[float, ...]:

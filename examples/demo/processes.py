@@ -66,6 +66,13 @@ class Child:
             await asyncio.sleep(0.05)
         raise UnavailableError(f"{self.name} did not say where it listens; see {self.log}")
 
+    async def let_go(self, limit_s: float) -> None:
+        """Close its stdin, and give it so long to end by itself."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.process.wait(), limit_s)
+
     def ended(self) -> UnavailableError:
         """Return the error for an end that nobody asked for, with its last words."""
         said = self.log.read_text(errors="replace").strip().splitlines()
@@ -76,15 +83,18 @@ class Child:
 class Children:
     """All children of one run."""
 
-    def __init__(self, logs: Path) -> None:
+    def __init__(self, logs: Path, *, tied: bool = True) -> None:
+        """``tied``: the kernel kills them when the demo ends (Linux).
+
+        Such children must all be started before this process has a second thread, such as gRPC's.
+        Others end with their stdin.
+        """
         self._logs = logs
+        self._tied = tied
         self._all: list[Child] = []
 
     async def start(self, name: str, command: Sequence[str], *, talks: bool = False) -> Child:
-        """Start ``python COMMAND`` from the clone's root; ``talks``: by JSON lines, see ``Child``.
-
-        All must be started before the first thread of this process (gRPC has threads).
-        """
+        """Start ``python COMMAND`` from the clone's root; ``talks``: by JSON lines (``Child``)."""
         log = self._logs / f"{name}.log"
         pipe = asyncio.subprocess.PIPE
         with log.open("wb") as out:
@@ -97,7 +107,7 @@ class Children:
                 cwd=ROOT,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
                 start_new_session=True,  # so that Ctrl-C reaches the demo alone, which stops them
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+                preexec_fn=_die_with_parent if self._tied and sys.platform == "linux" else None,
             )
         child = Child(name, process, log)
         self._all.append(child)

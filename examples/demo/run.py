@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import signal
 import tempfile
@@ -68,7 +67,7 @@ async def run(options: Options, cores: int, say: Say, show: Show) -> Run:
     if not arrivals:
         raise UnavailableError("no call would begin in that time; ask for more --seconds")
     state = Run(options, fleet.names(options), words, len(arrivals))
-    _stop_on_signals()
+    stop_on_signals()
     with tempfile.TemporaryDirectory(prefix="meshlb-demo-") as logs:
         children = Children(Path(logs))
         try:
@@ -187,14 +186,9 @@ def _all_callers(started: Started) -> list[Child]:
     return [caller for group in started.callers.values() for caller in group]
 
 
-def _stop_on_signals() -> None:
+def stop_on_signals() -> None:
     """Make SIGTERM and a closed terminal end the run as Ctrl-C does: children first."""
     task = asyncio.current_task()
     assert task is not None
     for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(sign, task.cancel)
-
-
-def write_json(state: Run, path: Path) -> None:
-    """Write the figures."""
-    path.write_text(json.dumps(state.as_json(), indent=2) + "\n", encoding="utf-8")

@@ -1,34 +1,54 @@
-"""Two ways to show a run: a live screen, or lines."""
+"""Two ways to show a run: a live screen, or lines. Both acts are shown by them."""
 
 from __future__ import annotations
 
 import io
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Generic, Protocol, Self, TypeVar
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live as RichLive
 from rich.text import Text
 
-from examples.demo import screen
-from examples.demo.state import Run
-
 PLAIN_EVERY_S = 2.0
-SVG_WIDTH = 124
-SVG_MOMENT = 0.7
-"""Part of the load after which the picture is taken: well after the kill, calls still coming."""
 FONT_LINKS = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 """Rich links to fonts elsewhere; the reader's own will do."""
 
 
-class Plain:
+class Shown(Protocol):
+    """What both acts' states have."""
+
+    events: dict[str, tuple[float, str]]
+    elapsed_s: float
+    over: bool
+
+
+T = TypeVar("T", bound=Shown)
+
+
+@dataclass(frozen=True)
+class Pictures(Generic[T]):
+    """How one act is drawn."""
+
+    frame: Callable[[T, int, int], RenderableType]
+    """For a terminal of so many columns and lines."""
+    summary: Callable[[T, int], RenderableType]
+    line: Callable[[T], str]
+    svg_size: tuple[int, int]
+    svg_moment_s: Callable[[T], float]
+    """When the picture is taken."""
+
+
+class Plain(Generic[T]):
     """A line every two seconds, and one an event."""
 
-    def __init__(self, write: Callable[[str], None]) -> None:
+    def __init__(self, write: Callable[[str], None], line: Callable[[T], str]) -> None:
         self._write = write
+        self._line = line
         self._next_s = 0.0
         self._told: set[str] = set()
 
@@ -36,7 +56,7 @@ class Plain:
         """Write a line."""
         self._write(text)
 
-    def __call__(self, run: Run) -> None:
+    def __call__(self, run: T) -> None:
         """Write what is new."""
         for key, (at, text) in run.events.items():
             if key not in self._told:
@@ -44,14 +64,15 @@ class Plain:
                 self._write(f"{at:5.1f} s  ** {text}")
         if run.elapsed_s >= self._next_s or run.over:
             self._next_s = run.elapsed_s + PLAIN_EVERY_S
-            self._write(screen.line(run))
+            self._write(self._line(run))
 
 
-class Live:
+class Live(Generic[T]):
     """The whole terminal, redrawn at each call; gone at the end. ``svg``: also makes a picture."""
 
-    def __init__(self, console: Console, svg: Path | None) -> None:
+    def __init__(self, console: Console, svg: Path | None, pictures: Pictures[T]) -> None:
         self._console = console
+        self._pictures = pictures
         self._live = RichLive(console=console, auto_refresh=False, screen=True)
         self._svg = svg
         self._taken: Console | None = None
@@ -71,17 +92,19 @@ class Live:
     ) -> None:
         self._live.stop()
 
-    def __call__(self, run: Run) -> None:
+    def __call__(self, run: T) -> None:
         """Draw the run."""
         if not self._live.is_started:
             self._live.start()
-        self._live.update(screen.frame(run, self._console.width), refresh=True)
-        if self._svg and self._taken is None and run.elapsed_s > SVG_MOMENT * run.options.load_s:
-            self._taken = Console(
-                record=True, width=SVG_WIDTH, file=io.StringIO(), force_terminal=True
-            )
-            self._taken.print(screen.frame(run, SVG_WIDTH))
-        if self._svg and self._taken and run.over:
-            self._taken.print(Text(), screen.summary(run, SVG_WIDTH))
+        pictures, size = self._pictures, self._console.size
+        self._live.update(pictures.frame(run, size.width, size.height), refresh=True)
+        if self._svg is None:
+            return
+        width, height = pictures.svg_size
+        if self._taken is None and run.elapsed_s > pictures.svg_moment_s(run):
+            self._taken = Console(record=True, width=width, file=io.StringIO(), force_terminal=True)
+            self._taken.print(pictures.frame(run, width, height))
+        if self._taken is not None and run.over:
+            self._taken.print(Text(), pictures.summary(run, width))
             svg = self._taken.export_svg(title="./scripts/demo")
             self._svg.write_text(FONT_LINKS.sub("", svg), encoding="utf-8")

@@ -11,6 +11,7 @@ import contextlib
 import math
 import signal
 import sys
+import time
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -23,7 +24,7 @@ from examples.modelserver.v1 import model_server_pb2, model_server_pb2_grpc
 from meshlb import orca, plugins
 from meshlb.errors import MeshlbError
 
-GRACE_S = 5.0
+GRACE_S, LOOK_S = 5.0, 0.05
 
 
 def positive(text: str) -> float:
@@ -88,7 +89,13 @@ async def serve(args: argparse.Namespace) -> None:
     print(f"listening on {address}", flush=True)
     await stop.wait()
     await healthy.enter_graceful_shutdown()
-    await server.stop(GRACE_S)
+    stopping = asyncio.create_task(server.stop(GRACE_S))
+    for _ in range(round(GRACE_S / LOOK_S)):
+        await asyncio.sleep(LOOK_S)  # first: what has just arrived is not counted yet
+        if not recorder.snapshot(time.monotonic()).in_flight:
+            break
+    await server.stop(None)  # streams of load reports would never end by themselves
+    await stopping
     await engine.close()
 
 

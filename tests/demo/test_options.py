@@ -18,6 +18,8 @@ from meshlb.errors import InvalidInputError
         ("--nodes 1,nan", ["--nodes 1,nan"]),
         ("--engine llama --nodes 1,0.5", ["--nodes 1,0.5"]),
         ("--speed 2", ["--speed 2"]),
+        ("--act scale --engine llama", ["--act scale"]),
+        ("--svg x.svg", ["--svg needs one act"]),
         ("--json no/such/folder/x.json", ["--json no/such/folder/x.json"]),
     ],
 )
@@ -37,3 +39,17 @@ def test_load_kill_and_tail_fit_into_the_seconds(seconds):
 
 def test_the_first_of_the_fastest_is_killed():
     assert parse(["--nodes", "0.5,1,1"]).victim == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "acts"),
+    [
+        ("", ("balance", "scale")),
+        ("--act both", ("balance", "scale")),
+        ("--act scale", ("scale",)),
+        ("--act balance --engine llama", ("balance",)),
+        ("--engine llama", ("balance",)),
+    ],
+)
+def test_both_acts_are_shown_unless_one_is_asked_for(words, acts):
+    assert parse(words.split()).acts == acts

@@ -63,7 +63,7 @@ def test_what_happened_is_told():
 
 def test_plain_lines_tell_each_event_once():
     lines = []
-    show, run = Plain(lines.append), halfway()
+    show, run = Plain(lines.append, screen.line), halfway()
     show(run)
     show(run)
     run.over = True
