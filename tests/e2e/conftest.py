@@ -82,10 +82,10 @@ class Processes:
         process.address = f"127.0.0.1:{found[1]}"
         return process
 
-    def controller(self, listen="127.0.0.1:0", *more):
+    def controller(self, listen="127.0.0.1:0", *more, limit_s=20):
         process, found = self.start(
             "-m", "meshlb.cli", "controller", "--listen", listen, *more,
-            wait_for=r"127\.0\.0\.1:([1-9]\d*)",
+            wait_for=r"127\.0\.0\.1:([1-9]\d*)", limit_s=limit_s,
         )  # fmt: skip
         process.address = f"127.0.0.1:{found[1]}"
         return process

@@ -70,3 +70,11 @@ def test_footprint_counts_the_reports_and_looks_at_every_process(figures):
     assert found["with_orca_per_s"] > 0
     for name in ("sidecar", "plain gRPC client", "client", "client, others call"):
         assert found[name]["rss_mb"] > found[name]["uss_mb"] > 1
+
+
+def test_scale_in_takes_nodes_away_and_checks_every_stream(figures):
+    text, found = figures("scale_in.py")
+    assert found["scale_ins"] >= 1
+    assert found["stops_after_drain"] >= found["scale_ins"]
+    for kind in ("threads", "asyncio", "stock"):
+        assert found["callers"][kind]["broken"] == 0, text

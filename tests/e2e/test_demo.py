@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.timeout(400)  # a busy machine starts so many processes slowly
-FLEET = ("--nodes", "4,4,1", "--clients", "1", "--load", "0.4")
+FLEET = ("--act", "balance", "--nodes", "4,4,1", "--clients", "1", "--load", "0.4")
 
 
 @pytest.fixture
@@ -61,16 +61,38 @@ def test_no_call_fails_though_a_server_is_killed(start, tmp_path):
     assert "No call failed under meshlb." in out
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
-def test_no_child_outlives_the_demo(start, sign):
-    demo = start("--seconds", "30", "--plain", *FLEET)
+@pytest.mark.timeout(240)
+def test_a_fleet_scales_and_no_stream_breaks(start, tmp_path):
+    demo = start("--act", "scale", "--seconds", "20", "--plain", "--json", "figures.json")
+    out, err = demo.communicate(timeout=200)
+    assert demo.returncode == 0, out + err
+    figures = json.loads((tmp_path / "figures.json").read_text())["scaling"]
+    assert figures["calls"] > 0
+    assert figures["failed_calls"] == figures["broken_streams"] == 0
+    assert figures["decisions"] == len(figures["targets"]) >= 1
+    assert figures["peak_nodes"] >= 1
+    assert figures["node_seconds"] > 0
+    assert figures["static_node_seconds"] > 0
+    assert "ordered" in out
+    assert "No call failed, no stream broke." in out
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    ("words", "count"),
+    [(FLEET, 2 * 3 + 3 + 1 + 2), (("--act", "scale", "--clients", "1"), 1 + 1 + 2 + 1)],
+    ids=["balance", "scale"],
+)
+def test_no_child_outlives_the_demo(start, sign, words, count):
+    demo = start("--seconds", "30", "--plain", *words)
     for line in demo.stdout:
         if line.startswith("Ready"):
             break
     born = children(demo)
-    assert len(born) >= 2 * 3 + 3 + 1 + 2
+    assert len(born) >= count
     demo.send_signal(sign)
-    demo.wait(timeout=60)
+    demo.wait(timeout=100)
     give_up = time.monotonic() + 60
     while any(child.is_running() for child in born) and time.monotonic() < give_up:
         time.sleep(0.05)
