@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -16,7 +17,7 @@ from typing import Self
 import machine
 
 HERE = Path(__file__).resolve().parent
-START_LIMIT_S = 60.0
+START_LIMIT_S = 120.0
 
 
 class Processes:
@@ -44,24 +45,28 @@ class Processes:
             process.wait()
 
     def start(
-        self, *command: object, quiet: bool = True, talk: bool = False
+        self, *command: object, quiet: bool = True, talk: bool = False, log: Path | None = None
     ) -> subprocess.Popen[str]:
-        """Start a program with its output readable; with ``talk``, its input writable."""
-        process = subprocess.Popen(
-            [str(part) for part in command],
-            stdin=subprocess.PIPE if talk else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL if quiet else None,
-            text=True,
-        )
+        """Start a program with its output readable; with ``talk``, its input writable.
+
+        ``log`` is a file that its standard error is added to.
+        """
+        with Path(os.devnull if log is None else log).open("ab") as errors:
+            process = subprocess.Popen(
+                [str(part) for part in command],
+                stdin=subprocess.PIPE if talk else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors if quiet or log is not None else None,
+                text=True,
+            )
         self._running.append(process)
         return process
 
     def python(
-        self, *command: object, quiet: bool = True, talk: bool = False
+        self, *command: object, quiet: bool = True, talk: bool = False, log: Path | None = None
     ) -> subprocess.Popen[str]:
         """Start a Python program."""
-        return self.start(sys.executable, *command, quiet=quiet, talk=talk)
+        return self.start(sys.executable, *command, quiet=quiet, talk=talk, log=log)
 
     def cpu_seconds(self, after: int = 0) -> float:
         """Return the CPU time used by all that was started after the first so many."""
