@@ -47,6 +47,10 @@ class ControllerSettings:
     shares_per_s: float = _number(
         1000, 1, 1e6, "shares a second to all clients together; intervals grow to hold it"
     )
+    weighed_per_s: float = _number(
+        1000, 1, 1e6,
+        "nodes whose weight and speed are looked at a second; publish intervals grow to hold it",
+    )  # fmt: skip
     min_interval_s: float = _number(0.1, 0.02, 60, "least time between reports, and between shares")
     grace_s: float = _number(
         3, 0, 600, "after its start, how long a controller listens before its tables are complete"

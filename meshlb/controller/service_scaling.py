@@ -26,6 +26,8 @@ from meshlb.scale_model import (
 KNOWN_PART = 0.9
 """After a start nothing is taken away before so many of the nodes known before have reported."""
 RECORD_EVERY_S = 60.0
+UNSCALED_S = 1.0
+"""A service without a policy is only looked at so often: nothing follows but its status."""
 MOST_START_UPS = 20
 
 
@@ -68,6 +70,7 @@ class ServiceScaling:
         self._started_at = started_at
         self._recorded_at = -math.inf
         self._recorded_key: object = None
+        self._looked_at = -math.inf
         self._seen_starting: dict[str, float] = {}
         self._apply()
 
@@ -131,6 +134,9 @@ class ServiceScaling:
 
     def decide(self, record: ServiceRecord, now: float, unix_now: float) -> Decision | None:
         """Look at what is known, and decide; None without a policy."""
+        if self.scaler is None and now - self._looked_at < UNSCALED_S:
+            return None
+        self._looked_at = now
         policy = self.policy
         starting = self._starting(record, policy, unix_now)
         self.sample = sample_of(record, now, starting, self.start_up_s)

@@ -57,6 +57,7 @@ class Fleet:
         self.services: dict[str, ServiceRecord] = {}
         self.report_interval_s = settings.controller.min_interval_s
         self.share_interval_s = settings.controller.min_interval_s
+        self._weigh_interval_s = 0.0
         for name in settings.services:
             self.service(name)
 
@@ -215,19 +216,23 @@ class Fleet:
         held_up = gap_s > max(HELD_UP_S, HELD_UP_TICKS * controller.tick_s)
         tables: dict[str, Table] = {}
         changes: list[StateChange] = []
-        streams = watchers = 0
+        streams = watchers = nodes = 0
         for record in self.services.values():
             if held_up:
                 record.deaf_until = now + LEAST_LEASE_S
             record.count(now, self.report_interval_s)
             for node_id, before, after, reason in record.refresh_states(now):
                 changes.append(StateChange(record.name, node_id, before, after, reason))
-            table = record.next_table(now, self.controller_id, self.epoch, complete)
+            table = record.next_table(
+                now, self.controller_id, self.epoch, complete, self._weigh_interval_s
+            )
             if table is not None:
                 tables[record.name] = table
             streams += sum(1 for n in record.nodes.values() if n.stream is not None)
             watchers += record.watching
+            nodes += len(record.nodes)
         least = controller.min_interval_s
         self.report_interval_s = max(least, streams / controller.reports_per_s)
         self.share_interval_s = max(least, watchers / controller.shares_per_s)
+        self._weigh_interval_s = nodes / controller.weighed_per_s
         return Plan(tables, tuple(changes), self.report_interval_s, self.share_interval_s)

@@ -168,17 +168,18 @@ class ServiceRecord:
         return None
 
     def next_table(
-        self, now: float, controller_id: str, epoch: int, complete: bool
+        self, now: float, controller_id: str, epoch: int, complete: bool, weigh_interval_s: float
     ) -> Table | None:
         """Return a new table if clients need one, and keep it; None if the one out will do.
 
-        A controller that has just started and knows no node yet has no table: clients wait, or
+        Weights and speeds alone are looked at every ``weigh_interval_s``, or as seldom as the
+        settings say. A controller that has just started and knows no node yet has no table: clients wait, or
         keep what another gave them.
         """
         if not self.nodes and not complete:
             return None
         old = self.table
-        if old is not None and not self._due(old, now, complete):
+        if old is not None and not self._due(old, now, complete, weigh_interval_s):
             return None
         nodes = self._table_nodes(now)
         if old is not None and old.complete == complete:
@@ -205,9 +206,10 @@ class ServiceRecord:
                 record.withdrawn_at = now
         return self.table
 
-    def _due(self, old: Table, now: float, complete: bool) -> bool:
+    def _due(self, old: Table, now: float, complete: bool, weigh_interval_s: float) -> bool:
         """Return whether the figures are to be looked at, or something else surely changed."""
-        if now - self._table_at >= self.settings.publish_interval_s or old.complete != complete:
+        interval_s = max(self.settings.publish_interval_s, weigh_interval_s)
+        if now - self._table_at >= interval_s or old.complete != complete:
             return True
         if not self._moved and self.membership == self._seen:
             return False

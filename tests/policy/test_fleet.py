@@ -16,7 +16,7 @@ from meshlb.model import (
     NodeState,
 )
 from meshlb.policy.fleet import Fleet
-from meshlb.settings import ServiceSettings, Settings
+from meshlb.settings import ControllerSettings, ServiceSettings, Settings
 
 START = 1000.0
 
@@ -229,6 +229,29 @@ class TestTables:
         assert curve.latency_s(1) == pytest.approx(0.04, rel=0.1)
         assert 1 <= len(published) <= 5
         assert all(b - a >= 0.5 for a, b in itertools.pairwise(published))
+
+    def test_a_large_fleet_is_weighed_less_often_but_a_node_that_comes_is_told_at_once(self):
+        controller = ControllerSettings(weighed_per_s=2.0)
+        made = Fleet(Settings(controller=controller), "controller", 1, START)
+        for name in ("a", "b", "c", "d"):
+            observe(made, report(name), START + 10, name)
+        made.decide(START + 10)
+        made.subscribe("s", "client", START + 10)
+        published = []
+        for tick in range(1, 100):
+            now = START + 10 + tick / 10
+            # a's calls take longer and longer, so that its speed moves at all times
+            calls = NodeCalls("a", 2, 5 * tick, 5 * tick, in_flight_time_s=0.004 * tick**2)
+            made.observe_calls(CallReport("s", "client", tick, (calls,)), now)
+            for name in ("a", "b", "c", "d"):
+                observe(made, report(name), now, name)
+            if made.decide(now).tables:
+                published.append(round(now - START - 10, 1))
+        assert len(published) >= 3
+        assert all(b - a >= 2.0 for a, b in itertools.pairwise(published))
+
+        observe(made, report("e"), START + 20, "e")
+        assert len(made.decide(START + 20).tables["s"].nodes) == 5
 
     def test_a_controller_that_has_just_started_says_nothing_rather_than_no_nodes(self):
         made = fleet()
