@@ -32,6 +32,9 @@ class Params:
     """Nodes drawn; at least 1."""
     doubt: float = 2.0
     """Width of the toss, in ages of the controller's counts; 0: the shorter delay always wins."""
+    caution: float = 0.3
+    """Part of a node's unloaded latency added to its delay: what takes long also scatters more, so
+    this trades a little of the mean for the tail; 0: the mean alone counts."""
     explore: float = 0.005
     """Part of calls that go to any node alike, so that one that recovered is found out."""
     capacity_floor: float = 0.1
@@ -52,7 +55,7 @@ class _ExpectedDelay:
         least = params.capacity_floor * sum(capacities) / len(capacities)
         drawn = [max(capacity, least) for capacity in capacities]
         self._nodes: list[tuple[NodeLoad, float, float, float]] = [
-            (one.load, curve.base_s, curve.slope_s, 1.0 - curve.knee)
+            (one.load, curve.base_s * (1.0 + params.caution), curve.slope_s, 1.0 - curve.knee)
             for one, curve in zip(nodes, by_node, strict=True)
         ]
         self._client = client
