@@ -103,8 +103,14 @@ def _process(pipe: Any, open_: Open, number: int, plan: list[float], start_at: f
     pipe.close()
 
 
-def run(open_: Open, clients: int, rate: float, seconds: float, seed: int) -> list[Result]:
-    """Call from so many processes at ``rate`` calls a second together; return all results."""
+def run(
+    open_: Open, clients: int, rate: float, seconds: float, seed: int,
+    began: Callable[[float], None] = lambda _: None,
+) -> list[Result]:  # fmt: skip
+    """Call from so many processes at ``rate`` calls a second together; return all results.
+
+    ``began`` is told the instant of the start (``time.monotonic``), once all processes are there.
+    """
     # Forked before gRPC is used here, which is safe, and cheap enough for 64 of them.
     context = multiprocessing.get_context("fork")
     start_at = time.monotonic() + 1.0 + clients * 0.05
@@ -116,6 +122,7 @@ def run(open_: Open, clients: int, rate: float, seconds: float, seed: int) -> li
         process.start()
         theirs.close()
         started.append((process, ours))
+    began(start_at)
     results = []
     for process, pipe in started:
         try:
@@ -126,12 +133,12 @@ def run(open_: Open, clients: int, rate: float, seconds: float, seed: int) -> li
     return results
 
 
-def open_channel(make: Callable[[int], grpc.aio.Channel]) -> Open:
+def open_channel(make: Callable[[int], grpc.aio.Channel], deadline_s: float = DEADLINE_S) -> Open:
     """Return how a client calls through one channel."""
 
     def open_(number: int) -> Any:
         call = make(number).unary_unary(METHOD)
-        return lambda: call(b"x", timeout=DEADLINE_S)
+        return lambda: call(b"x", timeout=deadline_s)
 
     return open_
 

@@ -78,3 +78,11 @@ def test_scale_in_takes_nodes_away_and_checks_every_stream(figures):
     assert found["stops_after_drain"] >= found["scale_ins"]
     for kind in ("threads", "asyncio", "stock"):
         assert found["callers"][kind]["broken"] == 0, text
+
+
+def test_faults_counts_the_calls_of_the_calm_and_of_the_faults_phase(figures):
+    _, found = figures("faults.py", "--faults", "kill", "--contenders", "meshlb, idempotent")
+    one = found["faults"]["kill"]["meshlb, idempotent"]
+    assert one["calls"] > 400
+    assert one["calm_p99_ms"] >= 40  # what its servers take
+    assert one["failed"] < one["calls"] / 2, one["most_failed_of"]
