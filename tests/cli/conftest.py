@@ -97,6 +97,7 @@ def _node(service, node_id):
 
 
 NOW = 1_590_000_000
+"""When the decision of the script was made, Unix seconds."""
 
 
 def _decision(**changes):
