@@ -3,59 +3,20 @@
 import asyncio
 import contextlib
 import gc
-import json
-import time
 
 import grpc
 import grpc.aio
 import pytest
 
 import meshlb
-
-IDEMPOTENT = [
-    ("grpc.service_config", json.dumps({"methodConfig": [{"name": [{}], "idempotent": True}]}))
-]
-
-
-async def until(true, limit_s=20.0):
-    give_up = time.monotonic() + limit_s
-    while not true():
-        assert time.monotonic() < give_up, f"waited in vain: {true}"
-        await asyncio.sleep(0.005)
+from tests.client.aio_calls import IDEMPOTENT, routes_of
+from tests.waiting import until_aio
 
 
 @pytest.fixture
-def run(world, busy):
+def run(run_pair):
     """Run ``go(channel, routes)`` with two connected nodes; nothing is in flight after it."""
-    world.a, world.b = world.add_node("a"), world.add_node("b")
-    world.controller.push(world.a, world.b)
-
-    def run_it(go, options=()):
-        async def main():
-            async with meshlb.aio.insecure_channel(world.target(), options) as channel:
-                await channel.unary_unary("/t.T/Echo")(b"", timeout=20)
-                routes = channel._here.group.routes
-                nodes = routes.nodes.values()
-                await until(lambda: all(n.link_state.value == "ready" for n in nodes))
-                await asyncio.wait_for(go(channel, routes), 50)
-                await until(lambda: busy(routes) == 0)
-                assert not channel._here.calls
-
-        asyncio.run(main())
-
-    yield run_it
-    world.a.gate.set()
-    world.b.gate.set()
-
-
-def hold(world):
-    world.a.gate.clear()
-    world.b.gate.clear()
-
-
-def let_go(world):
-    world.a.gate.set()
-    world.b.gate.set()
+    return lambda go, options=(): run_pair(lambda channel: go(channel, routes_of(channel)), options)
 
 
 def when_grpc_knows(call, look):
@@ -83,7 +44,7 @@ def test_an_end_is_seen_before_the_one_who_awaits_is_woken(run, look, sees):
         assert found == [sees]
         assert not call.cancelled()
         assert await call.code() is grpc.StatusCode.OK
-        assert counted(routes) == (2, 0)
+        assert counted(routes) == (1, 0)
 
     run(go)
 
@@ -100,13 +61,13 @@ def test_closing_in_that_moment_lets_the_answer_through(run):
 
 def test_a_call_that_is_held_and_never_awaited_is_counted_out_at_its_end(world, run, busy):
     async def go(channel, routes):
-        hold(world)
+        world.hold()
         call = channel.unary_unary("/t.T/Echo")(b"1")
         assert busy(routes) == 1
-        let_go(world)
-        await until(lambda: busy(routes) == 0)
+        world.let_go()
+        await until_aio(lambda: busy(routes) == 0)
         assert call.done()
-        assert counted(routes) == (2, 0)
+        assert counted(routes) == (1, 0)
         assert await call == b"1"
 
     run(go)
@@ -114,13 +75,13 @@ def test_a_call_that_is_held_and_never_awaited_is_counted_out_at_its_end(world, 
 
 def test_several_may_await_one_call(world, run):
     async def go(channel, routes):
-        hold(world)
+        world.hold()
         call = channel.unary_unary("/t.T/Echo")(b"1")
         waiting = [asyncio.create_task(wait_for(call)) for _ in range(3)]
-        await until(lambda: len(world.a.calls) + len(world.b.calls) == 2)
-        let_go(world)
+        await until_aio(lambda: len(world.calls) == 1)
+        world.let_go()
         assert await asyncio.gather(*waiting) == [b"1"] * 3
-        assert counted(routes) == (2, 0)
+        assert counted(routes) == (1, 0)
 
     run(go)
 
@@ -128,19 +89,19 @@ def test_several_may_await_one_call(world, run):
 @pytest.mark.parametrize("ended", [False, True])
 def test_one_who_awaits_and_is_dropped_leaves_a_call_that_is_counted_out(world, run, busy, ended):
     async def go(channel, routes):
-        hold(world)
+        world.hold()
         call = channel.unary_unary("/t.T/Echo")(b"1")
         awaiting = call.__await__()
         next(awaiting)
         if ended:
             dropped = when_grpc_knows(call, awaiting.close)
-            let_go(world)
-            await until(lambda: dropped)
+            world.let_go()
+            await until_aio(lambda: dropped)
         else:
             awaiting.close()
-            let_go(world)
-        await until(lambda: busy(routes) == 0)
-        assert counted(routes) == (2, 0)
+            world.let_go()
+        await until_aio(lambda: busy(routes) == 0)
+        assert counted(routes) == (1, 0)
         assert await call == b"1"
 
     run(go)
@@ -148,14 +109,14 @@ def test_one_who_awaits_and_is_dropped_leaves_a_call_that_is_counted_out(world, 
 
 def test_one_who_awaits_and_is_dropped_with_the_call_cancels_it(world, run, busy):
     async def go(channel, routes):
-        hold(world)
+        world.hold()
         awaiting = channel.unary_unary("/t.T/Echo")(b"1").__await__()
         next(awaiting)
         assert busy(routes) == 1
         del awaiting
         gc.collect()
-        await until(lambda: busy(routes) == 0)
-        assert counted(routes) == (1, 0)
+        await until_aio(lambda: busy(routes) == 0)
+        assert counted(routes) == (0, 0)
 
     run(go)
 
@@ -192,8 +153,8 @@ def test_a_loop_that_ends_under_those_who_await_leaves_nothing_in_flight(world, 
         await echo(b"", timeout=20)
         node.gate.clear()
         tasks = [asyncio.create_task(wait_for(echo(b""))) for _ in range(3)]
-        await until(lambda: len(node.calls) == 4)
-        return channel._here.group.routes, tasks
+        await until_aio(lambda: len(node.calls) == 4)
+        return routes_of(channel), tasks
 
     routes, tasks = asyncio.run(leave())
     node.gate.set()

@@ -4,56 +4,20 @@ import asyncio
 import contextlib
 import gc
 import random
-import time
 
 import grpc
 import grpc.aio
 import pytest
 
 import meshlb
-
-
-def routes_of(channel):
-    return channel._here.group.routes
-
-
-async def until(true, what="", limit_s=60.0):
-    give_up = time.monotonic() + limit_s
-    while not true():
-        assert time.monotonic() < give_up, f"waited in vain: {what or true}"
-        await asyncio.sleep(0.005)
-
-
-async def given(*requests):
-    for request in requests:
-        yield request
+from tests.client.aio_calls import given, routes_of
+from tests.waiting import until_aio
 
 
 @pytest.fixture
-def run(world, busy):
+def run(run_pair, busy):
     """Run ``go(channel, in_flight)`` with two connected nodes; nothing is in flight after it."""
-    world.a, world.b = world.add_node("a"), world.add_node("b")
-    world.controller.push(world.a, world.b)
-
-    def run_it(go):
-        async def main():
-            async with meshlb.aio.insecure_channel(world.target()) as channel:
-                await channel.unary_unary("/t.T/Echo")(b"", timeout=60)
-                routes = routes_of(channel)
-                await asyncio.wait_for(go(channel, lambda: busy(routes)), 100)
-                await until(lambda: busy(routes) == 0, "no call in flight at the end")
-                assert not channel._here.calls
-
-        asyncio.run(main())
-
-    yield run_it
-    world.a.gate.set()
-    world.b.gate.set()
-
-
-def hold(world):
-    world.a.gate.clear()
-    world.b.gate.clear()
+    return lambda go: run_pair(lambda channel: go(channel, lambda: busy(routes_of(channel))))
 
 
 def test_a_call_is_in_flight_until_its_last_message_is_read(run):
@@ -70,7 +34,7 @@ def test_a_call_is_in_flight_until_its_last_message_is_read(run):
 
 def test_dropped_calls_of_every_arity_are_cancelled_and_counted_out(world, run):
     async def go(channel, in_flight):
-        hold(world)
+        world.hold()
         calls = [
             channel.unary_unary("/t.T/Echo")(b""),
             channel.unary_stream("/t.T/Count")(b"1"),
@@ -79,24 +43,24 @@ def test_dropped_calls_of_every_arity_are_cancelled_and_counted_out(world, run):
             channel.stream_unary("/t.T/Join")(),
             channel.stream_stream("/t.T/Chat")(),
         ]
-        await until(lambda: len(world.a.calls) + len(world.b.calls) == 7)
+        await until_aio(lambda: len(world.calls) == 6)
         assert in_flight() == 6
         calls.clear()
-        await until(lambda: in_flight() == 0)
+        await until_aio(lambda: in_flight() == 0)
 
     run(go)
 
 
 def test_a_dropped_call_in_a_cycle_is_counted_out_when_it_is_collected(world, run):
     async def go(channel, in_flight):
-        hold(world)
+        world.hold()
         ring = [channel.unary_stream("/t.T/Count")(b"1")]
         ring.append(ring)
-        await until(lambda: in_flight() == 1)
+        await until_aio(lambda: in_flight() == 1)
         del ring
         with routes_of(channel).lock:  # a collection may come in the midst of counting
             gc.collect()
-        await until(lambda: in_flight() == 0)
+        await until_aio(lambda: in_flight() == 0)
 
     run(go)
 
@@ -111,7 +75,7 @@ def test_an_iterator_left_midway_is_counted_out(run):
             return messages
 
         assert await read_one() == [b"0"]
-        await until(lambda: in_flight() == 0)
+        await until_aio(lambda: in_flight() == 0)
 
     run(go)
 
@@ -121,7 +85,7 @@ def test_a_call_with_a_done_callback_lives_without_being_held(run):
         codes = []
         channel.unary_unary("/t.T/Echo")(b"1").add_done_callback(codes.append)
         gc.collect()
-        await until(lambda: codes)
+        await until_aio(lambda: codes)
         assert await codes[0].code() is grpc.StatusCode.OK
 
     run(go)
@@ -131,7 +95,7 @@ def test_a_stream_that_nobody_reads_ends_with_its_deadline(run):
     async def go(channel, in_flight):
         call = channel.unary_stream("/t.T/Count")(b"100000", timeout=0.2)
         assert in_flight() == 1
-        await until(call.done)
+        await until_aio(call.done)
         assert in_flight() == 0
         assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
@@ -239,6 +203,6 @@ def test_after_a_storm_nothing_is_in_flight(world, run):
         await asyncio.gather(*tasks)
         world.controller.push(world.a, world.b)
         gc.collect()
-        await until(lambda: in_flight() == 0)
+        await until_aio(lambda: in_flight() == 0)
 
     run(go)

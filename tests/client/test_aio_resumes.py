@@ -1,0 +1,81 @@
+"""asyncio streams that break midway: resumed by the caller's hook, or ended."""
+
+import grpc
+import grpc.aio
+import pytest
+
+from tests.client.aio_calls import IDEMPOTENT
+
+CLOSED = (grpc.StatusCode.UNAVAILABLE, "Socket closed")
+
+
+def cut_after(last):
+    def cut(n, context):
+        if n == last:
+            context.abort(*CLOSED)
+
+    return cut
+
+
+def test_a_stream_resumes_where_it_broke(pair, run_in_turn):
+    asked = []
+
+    def rest(request, received):
+        asked.append((request, list(received)))
+        return b"%d" % (int(request) - len(received))
+
+    async def go(channel):
+        pair.a.after_message = cut_after(1)
+        while not asked:
+            call = channel.unary_stream("/t.T/Count")(b"4", timeout=60)
+            got = [m async for m in call]
+            assert await call.code() is grpc.StatusCode.OK
+            assert got == [b"0", b"1", *([b"0", b"1"] if asked else [b"2", b"3"])]
+        assert asked == [(b"4", [b"0", b"1"])]
+
+    run_in_turn(go, [*IDEMPOTENT, ("meshlb.resume", {"/t.T/Count": rest})])
+
+
+@pytest.mark.parametrize("reads", [False, True])
+def test_a_stream_that_broke_after_its_last_message_is_whole(pair, run_in_turn, reads):
+    async def go(channel):
+        pair.a.after_message = pair.b.after_message = cut_after(1)
+        call = channel.unary_stream("/t.T/Count")(b"2", timeout=60)
+        if reads:
+            got = [await call.read(), await call.read()]
+            assert await call.read() is grpc.aio.EOF
+        else:
+            got = [m async for m in call]
+        assert got == [b"0", b"1"]
+        assert await call.code() is grpc.StatusCode.OK
+        assert await call.details() == ""
+
+    run_in_turn(
+        go, [*IDEMPOTENT, ("meshlb.resume", {"/t.T/Count": lambda request, received: None})]
+    )
+
+
+def test_without_a_hook_messages_that_reached_the_caller_forbid_the_retry(pair, run_in_turn):
+    async def go(channel):
+        pair.a.after_message = pair.b.after_message = cut_after(1)
+        call = channel.unary_stream("/t.T/Count")(b"5", timeout=60)
+        assert [await call.read(), await call.read()] == [b"0", b"1"]
+        with pytest.raises(grpc.aio.AioRpcError):
+            await call.read()
+        assert len(pair.calls) == 1
+
+    run_in_turn(go, IDEMPOTENT)
+
+
+def test_a_resume_hook_that_raises_ends_the_call_with_the_nodes_error(pair, run_in_turn):
+    async def go(channel):
+        pair.a.after_message = pair.b.after_message = cut_after(0)
+        call = channel.unary_stream("/t.T/Count")(b"2", timeout=60)
+        assert await call.read() == b"0"
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call.read()
+        assert caught.value.details() == "Socket closed"
+
+    run_in_turn(
+        go, [*IDEMPOTENT, ("meshlb.resume", {"/t.T/Count": lambda request, received: 1 / 0})]
+    )
