@@ -230,7 +230,10 @@ class _Course:
                 if self.attempt_done(inner) or self.error is not None:
                     continue
                 raise
-            self._took(message)
+            with self.changed:
+                if self.inner is not inner:
+                    continue  # it broke meanwhile: the next attempt says this again
+                self._took(message)
             return message
 
     def _took(self, message: Any) -> None:

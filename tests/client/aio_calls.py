@@ -1,23 +1,11 @@
 """asyncio calls of every arity and style, for tests that are the same for all."""
 
-import json
-
 import grpc
 import grpc.aio
 import pytest
 
+from tests.client.channel_options import LONG
 from tests.waiting import until_aio
-
-LONG = {"timeout": 60}
-ROUND_ROBIN = [("meshlb.picker", "round_robin")]
-
-
-def config(**method):
-    """Options of a channel whose methods all have this configuration."""
-    return [("grpc.service_config", json.dumps({"methodConfig": [{"name": [{}], **method}]}))]
-
-
-IDEMPOTENT = config(idempotent=True)
 
 
 def routes_of(channel):

@@ -9,7 +9,8 @@ import grpc.aio
 import pytest
 
 import meshlb
-from tests.client.aio_calls import ROUND_ROBIN, all_ready, config, routes_of
+from tests.client.aio_calls import all_ready, routes_of
+from tests.client.channel_options import ROUND_ROBIN, config
 from tests.client.fakes import SERVICE, FakeController, Node, NodeProcess
 from tests.waiting import until, until_aio
 
@@ -134,6 +135,26 @@ def in_flight(routes):
 def busy():
     """Return the count of a Routes' calls in flight and waiting."""
     return in_flight
+
+
+@pytest.fixture
+def open_in_turn(pair):
+    """Return a function that opens a channel: two connected nodes, called in turn."""
+    opened = []
+
+    def open_channel(options=()):
+        channel = pair.channel(options=[*ROUND_ROBIN, *options])
+        channel.unary_unary("/t.T/Echo")(b"", timeout=60)
+        routes = channel._group.routes
+        until(lambda: all(n.link_state.value == "ready" for n in routes.nodes.values()))
+        for node in (pair.a, pair.b):
+            node.calls.clear()
+        opened.append(routes)
+        return channel
+
+    yield open_channel
+    for routes in opened:
+        until(lambda routes=routes: in_flight(routes) == 0, "no call in flight at the end")
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ from meshlb.model import LoadShare, NodeState, Table, TableNode
 from meshlb.v1 import balance_pb2, balance_pb2_grpc
 
 SERVICE = "test"
+CLOSED = (grpc.StatusCode.UNAVAILABLE, "Socket closed")
+"""What gRPC says of a connection that ends under a call."""
 NODE_PROCESS = """
 import sys, time
 from concurrent import futures
@@ -235,6 +237,25 @@ class Node(grpc.GenericRpcHandler):
                 self.after_message(n, context)
 
         return grpc.stream_stream_rpc_method_handler(handle)
+
+
+def aborting(code, text):
+    """A hook of nodes that ends every call so."""
+    return lambda method, context: context.abort(code, text)
+
+
+def cut_after(last, once=None):
+    """An ``after_message`` of nodes that breaks the call after message ``last``.
+
+    ``once``: an event that says that the message has arrived, which the break may overtake.
+    """
+
+    def cut(n, context):
+        if n == last:
+            assert once is None or once.wait(60)
+            context.abort(*CLOSED)
+
+    return cut
 
 
 class NodeProcess:

@@ -9,7 +9,8 @@ import grpc.aio
 import pytest
 
 import meshlb
-from tests.client.aio_calls import IDEMPOTENT, routes_of
+from tests.client.aio_calls import routes_of
+from tests.client.channel_options import IDEMPOTENT
 from tests.waiting import until_aio
 
 

@@ -7,13 +7,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from tests.client.aio_calls import (
-    echo,
-    error_of,
-    every_call,
-    every_given_call,
-    routes_of,
-)
+from tests.client.aio_calls import echo, error_of, every_call, every_given_call, routes_of
 from tests.waiting import until_aio
 
 

@@ -8,15 +8,12 @@ import grpc.aio
 import pytest
 
 from meshlb.client import aio_course
+from tests.client.fakes import aborting
 
 
 async def five():
     for n in range(5):
         yield b"%d" % n
-
-
-def aborting(code, text):
-    return lambda method, context: context.abort(code, text)
 
 
 EARLY = [b"a", b"b", b"c"]

@@ -6,8 +6,6 @@ import grpc
 import grpc.aio
 
 from tests.client.aio_calls import (
-    IDEMPOTENT,
-    config,
     count_read,
     echo,
     error_of,
@@ -16,17 +14,13 @@ from tests.client.aio_calls import (
     given,
     routes_of,
 )
+from tests.client.channel_options import IDEMPOTENT, config
+from tests.client.fakes import CLOSED, aborting
 from tests.waiting import until_aio
-
-CLOSED = (grpc.StatusCode.UNAVAILABLE, "Socket closed")
 
 
 async def lost(world, channel, *nodes):
     await asyncio.to_thread(world.lost, channel, *nodes)
-
-
-def abort_with(code, text):
-    return lambda method, context: context.abort(code, text)
 
 
 @every_call
@@ -95,7 +89,7 @@ def test_a_node_that_is_back_gets_calls_again(pair, run_in_turn, call):
 @every_given_call
 def test_a_call_that_broke_midway_is_not_sent_twice(pair, run_in_turn, call):
     async def go(channel):
-        pair.a.hook = pair.b.hook = abort_with(*CLOSED)
+        pair.a.hook = pair.b.hook = aborting(*CLOSED)
         error = await error_of(call, channel)
         assert error.code() is grpc.StatusCode.UNAVAILABLE
         assert len(pair.calls) == 1
@@ -106,7 +100,7 @@ def test_a_call_that_broke_midway_is_not_sent_twice(pair, run_in_turn, call):
 @every_given_call
 def test_an_idempotent_call_that_broke_midway_goes_to_the_other_node(pair, run_in_turn, call):
     async def go(channel):
-        pair.a.hook = abort_with(*CLOSED)
+        pair.a.hook = aborting(*CLOSED)
         for _ in range(4):
             assert (await call(channel)).startswith((b"1", b"0"))
         assert len(pair.b.calls) == 4
@@ -118,7 +112,7 @@ def test_an_idempotent_call_that_broke_midway_goes_to_the_other_node(pair, run_i
 @every_given_call
 def test_a_retry_policy_names_the_codes_and_the_attempts(pair, run_in_turn, call):
     async def go(channel):
-        pair.a.hook = pair.b.hook = abort_with(grpc.StatusCode.ABORTED, "again")
+        pair.a.hook = pair.b.hook = aborting(grpc.StatusCode.ABORTED, "again")
         assert (await error_of(call, channel)).code() is grpc.StatusCode.ABORTED
         assert len(pair.calls) == 3
 
@@ -134,7 +128,7 @@ def test_a_retry_policy_names_the_codes_and_the_attempts(pair, run_in_turn, call
 
 def test_a_node_that_answers_cancelled_is_an_error_of_the_node(pair, run_in_turn):
     async def go(channel):
-        pair.a.hook = pair.b.hook = abort_with(grpc.StatusCode.CANCELLED, "the node gave up")
+        pair.a.hook = pair.b.hook = aborting(grpc.StatusCode.CANCELLED, "the node gave up")
         error = await error_of(echo, channel)
         assert error.code() is grpc.StatusCode.CANCELLED
         assert error.details() == "the node gave up"

@@ -11,6 +11,7 @@ import grpc.aio
 import pytest
 
 from tests.client.aio_calls import all_ready, routes_of
+from tests.client.fakes import aborting
 from tests.waiting import until_aio
 
 
@@ -56,10 +57,6 @@ WHOLE = b"0,1,2,3,4"
 
 
 ONCE_MORE = {"initialBackoff": "0.01s", "maxBackoff": "0.01s", "backoffMultiplier": 1}
-
-
-def aborting(code, text):
-    return lambda method, context: context.abort(code, text)
 
 
 @every_call

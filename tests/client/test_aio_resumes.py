@@ -1,34 +1,30 @@
 """asyncio streams that break midway: resumed by the caller's hook, or ended."""
 
+import threading
+
 import grpc
 import grpc.aio
 import pytest
 
-from tests.client.aio_calls import IDEMPOTENT
-
-CLOSED = (grpc.StatusCode.UNAVAILABLE, "Socket closed")
-
-
-def cut_after(last):
-    def cut(n, context):
-        if n == last:
-            context.abort(*CLOSED)
-
-    return cut
+from tests.client.channel_options import IDEMPOTENT
+from tests.client.fakes import cut_after
 
 
 def test_a_stream_resumes_where_it_broke(pair, run_in_turn):
-    asked = []
+    asked, told = [], threading.Event()
 
     def rest(request, received):
         asked.append((request, list(received)))
         return b"%d" % (int(request) - len(received))
 
     async def go(channel):
-        pair.a.after_message = cut_after(1)
+        pair.a.after_message = cut_after(1, once=told)
         while not asked:
+            told.clear()
             call = channel.unary_stream("/t.T/Count")(b"4", timeout=60)
-            got = [m async for m in call]
+            got = [await call.read(), await call.read()]
+            told.set()
+            got += [m async for m in call]
             assert await call.code() is grpc.StatusCode.OK
             assert got == [b"0", b"1", *([b"0", b"1"] if asked else [b"2", b"3"])]
         assert asked == [(b"4", [b"0", b"1"])]

@@ -7,13 +7,9 @@ from concurrent import futures
 import grpc
 import pytest
 
-IDEMPOTENT = [
-    (
-        "grpc.service_config",
-        json.dumps({"methodConfig": [{"name": [{"service": "t.T"}], "idempotent": True}]}),
-    )
-]
-LONG = {"timeout": 60}
+from tests.client.channel_options import IDEMPOTENT, LONG, config
+from tests.client.fakes import CLOSED, aborting
+
 CALLS = {
     "unary": lambda c, **how: c.unary_unary("/t.T/Echo")(b"1", **LONG | how),
     "with_call": lambda c, **how: c.unary_unary("/t.T/Echo").with_call(b"1", **LONG | how)[0],
@@ -27,6 +23,8 @@ CALLS = {
         c.stream_stream("/t.T/Chat")(iter([b"1", b"2"]), **LONG | how)
     ),
 }
+
+
 every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 
 
@@ -39,83 +37,54 @@ def retry(**fields):
         "retryableStatusCodes": ["UNAVAILABLE"],
         **fields,
     }
-    config = {"methodConfig": [{"name": [{}], "retryPolicy": policy}]}
-    return [("grpc.service_config", json.dumps(config))]
-
-
-def connected(world, channel):
-    echo = channel.unary_unary("/t.T/Echo")
-    echo(b"", timeout=60)
-    routes = channel._group.routes
-    world.until(lambda: all(n.link_state.value == "ready" for n in routes.nodes.values()))
-    for node in (world.a, world.b):
-        node.calls.clear()
-    return routes
-
-
-@pytest.fixture
-def two(world, busy):
-    """Two connected nodes under round_robin; ``two.open(options)`` gives the channel."""
-    world.a, world.b = world.add_node("a"), world.add_node("b")
-    world.controller.push(world.a, world.b)
-    made = []
-
-    def open_channel(options=()):
-        channel = world.channel(options=[("meshlb.picker", "round_robin"), *options])
-        made.append(connected(world, channel))
-        return channel
-
-    world.open = open_channel
-    yield world
-    for routes in made:
-        world.until(lambda routes=routes: busy(routes) == 0, "no call in flight at the end")
+    return config(retryPolicy=policy)
 
 
 @every_call
-def test_a_refused_call_moves_whatever_its_method(two, call):
-    channel = two.open()
-    two.lost(channel, two.a)
+def test_a_refused_call_moves_whatever_its_method(pair, open_in_turn, call):
+    channel = open_in_turn()
+    pair.lost(channel, pair.a)
     for _ in range(6):
         assert call(channel).startswith((b"1", b"0"))
-    assert len(two.b.calls) == 6
+    assert len(pair.b.calls) == 6
 
 
 @every_call
-def test_a_node_that_is_back_gets_calls_again(two, call):
-    channel = two.open()
-    two.lost(channel, two.a)
+def test_a_node_that_is_back_gets_calls_again(pair, open_in_turn, call):
+    channel = open_in_turn()
+    pair.lost(channel, pair.a)
     call(channel)
     call(channel)
-    two.a.start()
-    two.a.calls.clear()
-    two.until(lambda: call(channel) and two.a.calls, "node a is called again")
+    pair.a.start()
+    pair.a.calls.clear()
+    pair.until(lambda: call(channel) and pair.a.calls, "node a is called again")
 
 
 @every_call
-def test_a_call_that_broke_midway_is_not_sent_twice(two, call):
-    channel = two.open()
-    two.a.hook = two.b.hook = lambda m, c: c.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+def test_a_call_that_broke_midway_is_not_sent_twice(pair, open_in_turn, call):
+    channel = open_in_turn()
+    pair.a.hook = pair.b.hook = aborting(*CLOSED)
     with pytest.raises(grpc.RpcError) as caught:
         call(channel)
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-    assert len(two.a.calls) + len(two.b.calls) == 1
+    assert len(pair.calls) == 1
 
 
 @every_call
-def test_an_idempotent_call_that_broke_midway_goes_to_the_other_node(two, call):
-    channel = two.open(IDEMPOTENT)
-    two.a.hook = lambda m, c: c.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+def test_an_idempotent_call_that_broke_midway_goes_to_the_other_node(pair, open_in_turn, call):
+    channel = open_in_turn(IDEMPOTENT)
+    pair.a.hook = aborting(*CLOSED)
     for _ in range(4):
         assert call(channel).startswith((b"1", b"0"))
-    assert len(two.b.calls) == 4
-    assert two.a.calls
+    assert len(pair.b.calls) == 4
+    assert pair.a.calls
 
 
-def test_the_table_can_say_that_a_method_is_idempotent(two):
-    channel = two.open()
-    two.a.hook = lambda m, c: c.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
-    two.controller.push(two.a, two.b, idempotent_methods=("/t.T/",))
-    two.until(lambda: channel._group.routes.table.idempotent_methods)
+def test_the_table_can_say_that_a_method_is_idempotent(pair, open_in_turn):
+    channel = open_in_turn()
+    pair.a.hook = aborting(*CLOSED)
+    pair.controller.push(pair.a, pair.b, idempotent_methods=("/t.T/",))
+    pair.until(lambda: channel._group.routes.table.idempotent_methods)
     for _ in range(4):
         assert CALLS["unary"](channel) == b"1"
 
@@ -128,124 +97,60 @@ def test_the_table_can_say_that_a_method_is_idempotent(two):
         "errors resolving db.internal:5432",
     ],
 )
-def test_a_servers_own_words_about_its_back_end_do_not_send_a_call_twice(two, text):
-    channel = two.open()
-    two.a.hook = two.b.hook = lambda m, c: c.abort(grpc.StatusCode.UNAVAILABLE, text)
+def test_a_servers_own_words_about_its_back_end_do_not_send_a_call_twice(pair, open_in_turn, text):
+    channel = open_in_turn()
+    pair.a.hook = pair.b.hook = aborting(grpc.StatusCode.UNAVAILABLE, text)
     with pytest.raises(grpc.RpcError) as caught:
         CALLS["unary"](channel)
     assert caught.value.details() == text
-    assert len(two.a.calls) + len(two.b.calls) == 1
+    assert len(pair.calls) == 1
     assert all(n.link_state.value == "ready" for n in channel._group.routes.nodes.values())
 
 
 @every_call
-def test_a_retry_policy_names_the_codes_and_the_attempts(two, call):
-    channel = two.open(retry(maxAttempts=3, retryableStatusCodes=["ABORTED"]))
-    two.a.hook = two.b.hook = lambda m, c: c.abort(grpc.StatusCode.ABORTED, "again")
+def test_a_retry_policy_names_the_codes_and_the_attempts(pair, open_in_turn, call):
+    channel = open_in_turn(retry(maxAttempts=3, retryableStatusCodes=["ABORTED"]))
+    pair.a.hook = pair.b.hook = aborting(grpc.StatusCode.ABORTED, "again")
     with pytest.raises(grpc.RpcError) as caught:
         call(channel)
     assert caught.value.code() is grpc.StatusCode.ABORTED
-    assert len(two.a.calls) + len(two.b.calls) == 3
-    two.a.hook = two.b.hook = lambda m, c: c.abort(grpc.StatusCode.INTERNAL, "no")
+    assert len(pair.calls) == 3
+    pair.a.hook = pair.b.hook = aborting(grpc.StatusCode.INTERNAL, "no")
     with pytest.raises(grpc.RpcError):
         call(channel)
-    assert len(two.a.calls) + len(two.b.calls) == 4
+    assert len(pair.calls) == 4
 
 
-def test_a_server_can_forbid_the_retry(two):
-    channel = two.open(retry())
+def test_a_server_can_forbid_the_retry(pair, open_in_turn):
+    channel = open_in_turn(retry())
 
     def fail(method, context):
         context.set_trailing_metadata((("grpc-retry-pushback-ms", "-1"),))
         context.abort(grpc.StatusCode.UNAVAILABLE, "full")
 
-    two.a.hook = two.b.hook = fail
+    pair.a.hook = pair.b.hook = fail
     with pytest.raises(grpc.RpcError):
         CALLS["unary"](channel)
-    assert len(two.a.calls) + len(two.b.calls) == 1
+    assert len(pair.calls) == 1
 
 
-def test_a_back_off_longer_than_the_deadline_gives_the_error_now(two):
-    channel = two.open(retry(initialBackoff="500s", maxBackoff="500s"))
-    two.a.hook = two.b.hook = lambda m, c: c.abort(grpc.StatusCode.UNAVAILABLE, "full")
+def test_a_back_off_longer_than_the_deadline_gives_the_error_now(pair, open_in_turn):
+    channel = open_in_turn(retry(initialBackoff="500s", maxBackoff="500s"))
+    pair.a.hook = pair.b.hook = aborting(grpc.StatusCode.UNAVAILABLE, "full")
     for call in (CALLS["unary"], CALLS["future"], CALLS["unary_stream"]):
         with pytest.raises(grpc.RpcError) as caught:
             call(channel)
         assert caught.value.details() == "full"
 
 
-def test_retries_after_a_servers_own_status_are_held_to_a_budget(two):
-    channel = two.open(retry(maxAttempts=5, initialBackoff="0.0001s", maxBackoff="0.0001s"))
+def test_retries_after_a_servers_own_status_are_held_to_a_budget(pair, open_in_turn):
+    channel = open_in_turn(retry(maxAttempts=5, initialBackoff="0.0001s", maxBackoff="0.0001s"))
     channel._group.routes.budget.PER_S = 0.0  # what time alone would earn
-    two.a.hook = two.b.hook = lambda m, c: c.abort(grpc.StatusCode.UNAVAILABLE, "full")
+    pair.a.hook = pair.b.hook = aborting(grpc.StatusCode.UNAVAILABLE, "full")
     for _ in range(80):
         with pytest.raises(grpc.RpcError):
             CALLS["unary"](channel)
-    assert len(two.a.calls) + len(two.b.calls) < 250  # 400 without one
-
-
-def test_messages_that_reached_the_caller_forbid_the_retry(two):
-    channel = two.open(IDEMPOTENT)
-
-    def cut(n, context):
-        if n == 1:
-            context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
-
-    two.a.after_message = two.b.after_message = cut
-    got = []
-    with pytest.raises(grpc.RpcError) as caught:
-        got.extend(channel.unary_stream("/t.T/Count")(b"5", timeout=60))
-    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-    assert len(two.a.calls) + len(two.b.calls) == 1
-
-
-def test_a_stream_resumes_where_it_broke(two):
-    asked = []
-
-    def rest(request, received):
-        asked.append((request, list(received)))
-        left = int(request) - len(received)
-        return b"%d" % left if left else None
-
-    channel = two.open([*IDEMPOTENT, ("meshlb.resume", {"/t.T/Count": rest})])
-
-    def cut(n, context):
-        if n == 1:
-            context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
-
-    two.a.after_message = cut
-    whole, pieced = [b"0", b"1", b"2", b"3"], [b"0", b"1", b"0", b"1"]
-    while not asked:
-        got = list(channel.unary_stream("/t.T/Count")(b"4", timeout=60))
-        assert got == (pieced if asked else whole)
-    assert asked == [(b"4", [b"0", b"1"])]
-
-
-def test_a_stream_that_broke_after_its_last_message_is_whole(two):
-    channel = two.open(
-        [*IDEMPOTENT, ("meshlb.resume", {"/t.T/Count": lambda request, received: None})]
-    )
-
-    def cut(n, context):
-        if n == 1:
-            context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
-
-    two.a.after_message = two.b.after_message = cut
-    call = channel.unary_stream("/t.T/Count")(b"2", timeout=60)
-    assert list(call) == [b"0", b"1"]
-    assert call.code() is grpc.StatusCode.OK
-
-
-def test_a_resume_hook_that_raises_ends_the_call_with_the_nodes_error(two):
-    channel = two.open(
-        [*IDEMPOTENT, ("meshlb.resume", {"/t.T/Count": lambda request, received: 1 / 0})]
-    )
-    two.a.after_message = two.b.after_message = lambda n, context: context.abort(
-        grpc.StatusCode.UNAVAILABLE, "Socket closed"
-    )
-    with pytest.raises(grpc.RpcError) as caught:
-        list(channel.unary_stream("/t.T/Count")(b"2", timeout=60))
-    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert len(pair.calls) < 250  # 400 without one
 
 
 def test_a_killed_process_costs_no_idempotent_call(world, busy):
@@ -290,9 +195,9 @@ def test_a_killed_process_costs_no_idempotent_call(world, busy):
     world.until(lambda: busy(routes) == 0)
 
 
-def test_with_every_node_dead_one_is_tried_and_its_error_told_with_the_context(two):
-    channel = two.open()
-    two.lost(channel, two.a, two.b)
+def test_with_every_node_dead_one_is_tried_and_its_error_told_with_the_context(pair, open_in_turn):
+    channel = open_in_turn()
+    pair.lost(channel, pair.a, pair.b)
     for call in CALLS.values():
         with pytest.raises(grpc.RpcError) as caught:
             call(channel)
@@ -303,10 +208,10 @@ def test_with_every_node_dead_one_is_tried_and_its_error_told_with_the_context(t
 
 
 @every_call
-def test_with_every_node_dead_a_call_that_waits_for_ready_waits(two, call):
-    channel = two.open()
+def test_with_every_node_dead_a_call_that_waits_for_ready_waits(pair, open_in_turn, call):
+    channel = open_in_turn()
     nodes = channel._group.routes.nodes.values()
-    two.lost(channel, two.a, two.b)
+    pair.lost(channel, pair.a, pair.b)
 
     def told_that_all_refuse():  # unless the time is over before the first refusal
         with pytest.raises(grpc.RpcError) as caught:
@@ -317,18 +222,18 @@ def test_with_every_node_dead_a_call_that_waits_for_ready_waits(two, call):
     def refusals():
         return sum(n.refused for n in nodes)
 
-    two.until(told_that_all_refuse)
+    pair.until(told_that_all_refuse)
     with futures.ThreadPoolExecutor(1) as pool:
         before = refusals()
         answer = pool.submit(call, channel, wait_for_ready=True)
-        two.until(lambda: refusals() > before + 4, "both nodes refuse, and again")
-        two.b.start()
+        pair.until(lambda: refusals() > before + 4, "both nodes refuse, and again")
+        pair.b.start()
         assert answer.result(60).startswith((b"1", b"0"))
 
 
-def test_requests_read_before_a_refusal_are_not_lost(two):
-    channel = two.open()
-    two.lost(channel, two.a)
+def test_requests_read_before_a_refusal_are_not_lost(pair, open_in_turn):
+    channel = open_in_turn()
+    pair.lost(channel, pair.a)
     sent = []
 
     def requests():
@@ -343,7 +248,7 @@ def test_requests_read_before_a_refusal_are_not_lost(two):
         assert sent == list(range(50))
 
 
-def test_a_wait_for_ready_in_the_service_config_is_the_stubs_own(two):
+def test_a_wait_for_ready_in_the_service_config_is_the_stubs_own(pair, open_in_turn):
     waits, ends = {"service": "t.T"}, {"service": "t.T", "method": "Count"}
     config = {
         "methodConfig": [
@@ -351,12 +256,12 @@ def test_a_wait_for_ready_in_the_service_config_is_the_stubs_own(two):
             {"name": [ends], "waitForReady": True, "timeout": "0.2s"},
         ]
     }
-    channel = two.open([("grpc.service_config", json.dumps(config))])
-    two.lost(channel, two.a)
+    channel = open_in_turn([("grpc.service_config", json.dumps(config))])
+    pair.lost(channel, pair.a)
     for _ in range(4):
         assert channel.unary_unary("/t.T/Echo")(b"1") == b"1"
-    two.b.gate.clear()
+    pair.b.gate.clear()
     with pytest.raises(grpc.RpcError) as caught:
         list(channel.unary_stream("/t.T/Count")(b"1"))
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    two.b.gate.set()
+    pair.b.gate.set()
