@@ -3,15 +3,12 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 
 import psutil
 import pytest
 
-from meshlb.actuators.process import build, launch, stop_all
-from meshlb.actuators.process.params import Params
-from meshlb.errors import InvalidInputError
+from meshlb.actuators.process import stop_all
 from meshlb.scale_model import ReplicaState
 
 
@@ -116,26 +113,6 @@ def test_it_goes_on_trying_and_recovers(bench):
     asyncio.run(run())
 
 
-@pytest.mark.parametrize(
-    ("more", "said"),
-    [
-        ({"command": ("/no/such/program", "{port}")}, "a program that can be started"),
-        ({"cwd": "/no/such/folder"}, "cwd = '/no/such/folder'"),
-        ({"host": "203.0.113.1"}, "host = '203.0.113.1'"),
-        ({"log_dir": "/dev/null/logs"}, "log_dir = '/dev/null/logs'"),
-    ],
-)
-def test_what_cannot_be_started_says_why(bench, more, said):
-    async def run():
-        async with bench.actuator(**more) as actuator:
-            await actuator.apply(bench.order(1, start=1))
-            (lost,) = await bench.in_state(actuator, ReplicaState.LOST)
-            assert said in lost.reason
-            await bench.until(lambda: not bench.ledger.entries())
-
-    asyncio.run(run())
-
-
 def test_a_server_that_never_gets_healthy_is_ended(bench):
     async def run():
         async with bench.actuator("sick", ready_limit_s=3.0) as actuator:
@@ -173,136 +150,6 @@ def test_one_that_ignores_sigterm_is_killed_after_its_grace(bench):
             await actuator.apply(bench.order(0, stop=[replica.replica_id]))
             await bench.gone(actuator)
             assert bench.running() == []
-
-    asyncio.run(run())
-
-
-@pytest.mark.parametrize("listens", [True, False])
-def test_a_port_that_is_taken_meanwhile_is_replaced_by_another(bench, monkeypatch, listens):
-    with socket.socket() as stranger:
-        stranger.bind(("127.0.0.1", 0))
-        if listens:  # as another gRPC server would, from before ours was started
-            stranger.listen()
-        given = iter([stranger.getsockname()[1]])
-        free_port = launch.free_port
-        monkeypatch.setattr(launch, "free_port", lambda host: next(given, None) or free_port(host))
-
-        async def run():
-            async with bench.actuator() as actuator:
-                await actuator.apply(bench.order(1, start=1))
-                (replica,) = await bench.ready(actuator)
-                port = int(bench.ledger.entries()[replica.replica_id]["address"].split(":")[1])
-                assert port != stranger.getsockname()[1]
-
-        asyncio.run(run())
-
-
-def test_who_answered_before_our_server_was_started_is_not_ours(bench):
-    async def run():
-        async with bench.actuator() as actuator:
-            await actuator.apply(bench.order(2, start=2))
-            older, newer = sorted(
-                (r for r in await bench.ready(actuator, 2)),
-                key=lambda r: bench.ledger.entries()[r.replica_id]["server"]["process"][
-                    "started_s"
-                ],
-            )
-            entries = {r: actuator._replicas[r.replica_id].entry for r in (older, newer)}
-            assert not launch.is_strange(entries[older])
-            real, entries[newer].address = entries[newer].address, entries[older].address
-            same = entries[newer].server.name.started_s == entries[older].server.name.started_s
-            assert launch.is_strange(entries[newer]) != same
-            entries[newer].address = real
-
-    asyncio.run(run())
-
-
-def test_ports_are_not_given_twice():
-    ports = [launch.free_port("127.0.0.1") for _ in range(50)]
-    assert len(set(ports)) == 50
-    for port in ports:
-        launch.release_port(f"127.0.0.1:{port}")
-
-
-def test_cores_are_given_to_every_thread(bench):
-    async def run():
-        async with bench.actuator("worker") as actuator:
-            await actuator.apply(bench.order(1, start=1))
-            (replica,) = await bench.ready(actuator)
-            pid = bench.pid(replica.replica_id)
-            assert await actuator.resize(replica.replica_id, None, 1.0, None)
-            threads = [t.id for t in psutil.Process(pid).threads()]
-            threads += [child.pid for child in psutil.Process(pid).children()]
-            assert len(threads) > 2
-            assert {len(os.sched_getaffinity(thread)) for thread in threads} == {1}
-            assert bench.serves(replica.replica_id)
-            assert await actuator.resize(replica.replica_id, 8, None, None)
-            assert bench.ledger.entries()[replica.replica_id]["slots"] == 8
-            assert not await actuator.resize(replica.replica_id, None, None, 2**30)
-            assert not await actuator.resize("s-unknown", 1, 1.0, None)
-            with pytest.raises(InvalidInputError, match="cpu_cores"):
-                await actuator.resize(replica.replica_id, None, -1.0, None)
-
-    asyncio.run(run())
-
-
-def test_nice_is_set_on_every_thread(bench):
-    async def run():
-        async with bench.actuator(resize="nice") as actuator:
-            await actuator.apply(bench.order(1, start=1))
-            (replica,) = await bench.ready(actuator)
-            assert await actuator.resize(replica.replica_id, None, 0.1, None)
-            threads = [t.id for t in psutil.Process(bench.pid(replica.replica_id)).threads()]
-            assert {os.getpriority(os.PRIO_PROCESS, thread) > 0 for thread in threads} == {True}
-
-    asyncio.run(run())
-
-
-def test_placeholders_are_filled_and_other_braces_stay(bench):
-    async def run():
-        code = "import sys; print(sys.argv[1:], flush=True); sys.exit(1)"
-        words = ("{node_id}", "{service}/{host}/{port}", '{"a": {slots}}', "${port}")
-        more = {"command": (sys.executable, "-c", code, *words), "slots": 3}
-        async with bench.actuator(**more) as actuator:
-            await actuator.apply(bench.order(1, start=1))
-            (lost,) = await bench.in_state(actuator, ReplicaState.LOST)
-            assert f"['{lost.node_id}', 's/127.0.0.1/" in lost.reason
-            assert """'{"a": 3}', '${port}']""" in lost.reason
-
-    asyncio.run(run())
-
-
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [
-        ({"command": ()}, "command = ()"),
-        ({"command": "serve {port}"}, "a list of texts"),
-        ({"command": ("serve",)}, "{port} or {address}"),
-        ({"command": ("serve", "{prot}{port}")}, "{prot}"),
-        ({"command": ("serve", "{port}", "{slots}")}, "slots = none"),
-        ({"slots": 0}, "slots = 0"),
-        ({"ready_limit_s": float("nan")}, "ready_limit_s"),
-        ({"grace_s": -1}, "grace_s = -1"),
-        ({"backoff_s": 10, "backoff_max_s": 1}, "backoff_max_s = 1"),
-        ({"resize": "magic"}, "resize = 'magic'"),
-        ({"host": "a b"}, "host = 'a b'"),
-        ({"env": {"A": 1}}, "env"),
-        ({"sidecar": "no"}, "sidecar = 'no'"),
-    ],
-)
-def test_wrong_parameters_are_named(bench, wrong, said):
-    params = Params(**{"command": ("serve", "{port}"), **wrong})
-    assert any(said in fault for fault in params.faults()), params.faults()
-    with pytest.raises(InvalidInputError, match="="):
-        build("s", params, bench.context())
-
-
-def test_wrong_orders_are_named(bench):
-    async def run():
-        async with bench.actuator() as actuator:
-            with pytest.raises(InvalidInputError, match="start = -1"):
-                await actuator.apply(bench.order(1, start=-1))
-            assert await actuator.observe() == []
 
     asyncio.run(run())
 
