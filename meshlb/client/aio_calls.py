@@ -209,7 +209,7 @@ class _ManyResponses(_Held):
             if inner is None or course.failure is not None:
                 inner = await self._attempt()
             try:
-                message = await (inner.read() if course.replay is None else course.next_of(inner))
+                message = await course.next_of(inner)
             except BaseException as error:
                 if self._goes_on(inner, error):
                     await course.decided(inner)

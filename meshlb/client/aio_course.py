@@ -10,9 +10,8 @@ holds, so a dropped call is seen to be dropped. Long because all of it moves one
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import grpc
@@ -30,11 +29,8 @@ _now = time.perf_counter
 _OK, _SUCCEEDED = grpc.StatusCode.OK, Outcome.OK
 CANCELLED_HERE = "Locally cancelled by application!"
 """gRPC's own words; a server's CANCELLED differs in nothing else."""
-
-
-UNMASKED_AFTER_S = (0.0, 0.0, 0.001, 0.004, 0.016, 0.064, 0.25, 0.5, 1.0)
-"""How long to wait for a broken stream's status; it is mostly there at the second look."""
-LOOK_AGAIN_S = 0.05
+Arguments = tuple[Any, Any, Any, Any]
+"""Metadata, credentials, wait_for_ready, compression."""
 
 
 class AioMethod(Method):
@@ -60,84 +56,21 @@ def now_of(coroutine: Coroutine[Any, Any, Any]) -> Any:
     raise AssertionError("an ended call had something to wait for")
 
 
-async def _send(inner: Any, requests: AsyncGenerator[Any]) -> None:
-    """Write the requests to an attempt, whose end tells all that may go wrong.
-
-    An iterator given to gRPC would have the call cancelled if its end meets the last request.
-    """
-    over = (grpc.aio.AioRpcError, grpc.aio.InternalError, asyncio.InvalidStateError)
-    try:
-        async with contextlib.aclosing(requests):
-            async for request in requests:
-                try:
-                    await inner.write(request)
-                except over:
-                    return
-        with contextlib.suppress(*over):
-            await inner.done_writing()
-    except asyncio.CancelledError:
-        raise
-    except BaseException:  # the caller's requests raised, or cannot be turned into bytes
-        inner.cancel()
-
-
-def _masked(inner: Any) -> bool:
-    """Return whether gRPC has put its own failure to write in the place of the true status.
-
-    It does so where a stream of requests meets the end of the call; the true status follows, once
-    all responses have been read.
-    """
-    return (
-        now_of(inner.code()) is grpc.StatusCode.INTERNAL
-        and now_of(inner.details()) == "Internal error from Core"
-        and str(now_of(inner.debug_error_string())).startswith('Failed "execute_batch"')
-    )
-
-
-class StatusError(NoNodeError):
-    """The status of a stream of requests as it was at its end: gRPC may put another there later."""
-
-    def __init__(self, code: grpc.StatusCode, inner: Any) -> None:
-        super().__init__(code, now_of(inner.details()))
-        self._debug = now_of(inner.debug_error_string())
-        self._metadata = tuple(
-            tuple(now_of(found) or ())
-            for found in (inner.initial_metadata(), inner.trailing_metadata())
-        )
-
-    def debug_error_string(self) -> str:
-        """Return gRPC's own words."""
-        return str(self._debug)
-
-    def initial_metadata(self) -> tuple[Any, ...]:
-        """Return the node's."""
-        return self._metadata[0]
-
-    def trailing_metadata(self) -> tuple[Any, ...]:
-        """Return the node's."""
-        return self._metadata[1]
-
-
 class AioCourse:
     """State of one call; for one event loop."""
 
     __slots__ = (
         "_args", "_attempt", "_callbacks", "_changed", "_delivered", "_received", "_request",
-        "_responses", "_sending", "_task", "_tries", "_unmasking", "awaited", "cancelled",
-        "complete", "deadline", "ended", "failure", "inner", "method", "replay",
+        "_task", "_tries", "awaited", "cancelled", "complete", "deadline", "ended", "failure",
+        "inner", "method",
     )  # fmt: skip
+    replay: AioReplay | None = None
+    """The requests, of a call with a stream of them."""
 
     def __init__(
-        self,
-        method: AioMethod,
-        request: Any,
-        timeout: float | None,
-        args: tuple[Any, Any, Any, Any],
-        replay: AioReplay | None = None,
+        self, method: AioMethod, request: Any, timeout: float | None, args: Arguments
     ) -> None:
-        """``args`` are metadata, credentials, wait_for_ready, compression."""
         self.method = method
-        self.replay = replay
         self.inner: Any = None
         """gRPC's call of the attempt that runs, or of the last one; None: none runs."""
         self.ended = False
@@ -147,10 +80,10 @@ class AioCourse:
         """Somebody awaits ``inner``, and will note its end: a response means OK, unasked."""
         self.complete = False
         """It reads as OK, whatever gRPC says: it broke, but its resume hook said that nothing was
-        missing; or it was OK, and gRPC may still put its own failure to write over that."""
+        missing."""
         self.failure: NoNodeError | None = None
         """What it ended with, if that is not ``inner`` itself."""
-        self._request = None if replay is not None else request
+        self._request = request
         self._args = args
         self._attempt: tuple[Node, float] | None = None
         """Node and time of begin, of the attempt that runs."""
@@ -158,12 +91,6 @@ class AioCourse:
         self._changed: asyncio.Event | None = None
         self._delivered = False
         self._received: list[Any] | None = None
-        self._responses: tuple[Any, AsyncIterator[Any]] | None = None
-        """gRPC's call and its responses, where a stream of requests may mask its status."""
-        self._sending: asyncio.Task[None] | None = None
-        """Gives the requests of a stream to the attempt that runs."""
-        self._unmasking: Any = None
-        """gRPC's call whose true status is not there yet."""
         self._task: asyncio.Task[None] | None = None
         self._tries: Tries | None = None
         now = _now()
@@ -181,8 +108,8 @@ class AioCourse:
 
     # --- attempts --------------------------------------------------------------------------
 
-    def _begin(self, node: Node, now: float) -> None:
-        method, replay, deadline = self.method, self.replay, self.deadline
+    def _begin(self, node: Node, now: float) -> Any:
+        method, deadline = self.method, self.deadline
         metadata, credentials, _, compression = self._args
         try:
             raw = method.by_link.get(node.link) or method.on(node)
@@ -202,10 +129,9 @@ class AioCourse:
             method.loop.call_soon(self._watch, inner)
         else:
             inner.add_done_callback(self.attempt_done)
-        if replay is not None:
-            self._sending = method.loop.create_task(_send(inner, replay.reader()))
         if self._changed is not None:
             self._wake()
+        return inner
 
     def _begin_later(self, delay_s: float) -> None:
         self._task = self.method.loop.create_task(self._wait_and_begin(delay_s))
@@ -261,13 +187,7 @@ class AioCourse:
             return not self.ended
         code = now_of(inner.code())
         if code is not _OK:
-            if self.replay is not None and _masked(inner):
-                if self._unmasking is not inner:
-                    self._unmasking = inner
-                    self._task = self.method.loop.create_task(self._unmask(inner, attempt))
-                return True
-            return self._after_failure(inner, attempt, code)
-        self.complete = self.replay is not None
+            return self._failed(inner, attempt, code)
         self.answered()
         return False
 
@@ -280,31 +200,7 @@ class AioCourse:
             self.method.end(attempt[0], now - attempt[1], _SUCCEEDED, now)
             self._end()
 
-    async def _unmask(self, inner: Any, attempt: tuple[Node, float]) -> None:
-        """Wait for the true status of an attempt that gRPC could not write to any more."""
-        for delay_s in UNMASKED_AFTER_S:
-            await asyncio.sleep(delay_s)
-            if not _masked(inner):
-                break
-        else:
-            # Responses that nobody has read yet hold it back: who still writes is told to stop.
-            if self.replay is not None:
-                self.replay.stop()
-                self._wake()
-            while _masked(inner):  # noqa: ASYNC110 - gRPC tells nobody when it changes
-                await asyncio.sleep(LOOK_AGAIN_S)
-        self._unmasking = None
-        if self._attempt is not attempt:
-            return
-        if now_of(inner.code()) is _OK:
-            self.attempt_done(inner)
-        else:
-            self._after_failure(inner, attempt, now_of(inner.code()))
-        self._wake()
-
-    def _after_failure(
-        self, inner: Any, attempt: tuple[Node, float], code: grpc.StatusCode
-    ) -> bool:
+    def _failed(self, inner: Any, attempt: tuple[Node, float], code: grpc.StatusCode) -> bool:
         self._attempt = None
         self.awaited = False
         now = _now()
@@ -326,11 +222,11 @@ class AioCourse:
             # What a stream of requests has said cannot be said otherwise.
             resume=self._resume if self.method.resume and self.replay is None else None,
         )
-        if self.replay is not None and not self.replay.replayable:
+        if not self._can_repeat():
             again = None
         if again is None or (self.deadline is not None and now + again.delay_s >= self.deadline):
             self.complete = tries.complete
-            self._end(self._final(tries, again, inner, code))
+            self._end(self._final(tries, again, inner))
             return False
         self.inner = None
         if again.delay_s > 0:
@@ -346,18 +242,18 @@ class AioCourse:
             self._end(_ended_by(error))
         return True
 
-    def _final(
-        self, tries: Tries, again: Again | None, inner: Any, code: grpc.StatusCode
-    ) -> NoNodeError | None:
+    def _final(self, tries: Tries, again: Again | None, inner: Any) -> NoNodeError | None:
         """Return what the call ended with, if that is not gRPC's own call."""
         details = now_of(inner.details())
         if tries.in_vain or (again is not None and again.waits):
             return not_ready_in_time(self.method.routes, details)
         if tries.refused:
             return every_node_refuses(self.method.routes, details)
-        if self.replay is not None and not tries.complete:
-            return StatusError(code, inner)
         return None
+
+    def _can_repeat(self) -> bool:
+        """Return whether another attempt could say all that the first one said."""
+        return True
 
     def _resume(self) -> bool:
         """Let the caller's hook build the next request; whether it did."""
@@ -378,8 +274,6 @@ class AioCourse:
             self._received.append(message)
         if self._tries is not None:
             self._tries.progressed()
-        if self.replay is not None:
-            self.replay.commit()
 
     # --- the end ---------------------------------------------------------------------------
 
@@ -389,8 +283,6 @@ class AioCourse:
         self.ended = True
         self.failure = failure
         self.method.calls.discard(self)
-        if self.replay is not None:
-            self.replay.stop()
         if self._changed is not None:
             self._wake()
         if self._callbacks:
@@ -458,27 +350,16 @@ class AioCourse:
             raise asyncio.CancelledError
         return self.inner
 
+    def next_of(self, inner: Any) -> Awaitable[Any]:
+        """Return what gives the next response of an attempt, or grpc.aio.EOF."""
+        response: Awaitable[Any] = inner.read()
+        return response
+
     async def decided(self, inner: Any, *, drained: bool = True) -> None:
-        """Wait until the true status of an attempt is known; at once where gRPC told that.
+        """Wait until the true status of an attempt is known, which it is here.
 
         Not ``drained``: responses that are still to be read may hold it back; wait a little only.
         """
-        replay = self.replay
-        while self._unmasking is inner and not self.ended:
-            if not drained and (replay is None or replay.stopped):
-                return
-            await self._change()
-
-    async def next_of(self, inner: Any) -> Any:
-        """Return the next response of an attempt with a stream of requests, or grpc.aio.EOF.
-
-        ``inner.read`` would end where gRPC masks the status, though responses are still there.
-        """
-        if self.ended:
-            return await inner.read()
-        if self._responses is None or self._responses[0] is not inner:
-            self._responses = inner, aiter(inner)
-        return await anext(self._responses[1], grpc.aio.EOF)
 
     async def settled(self) -> Any:
         """Wait for the end; return gRPC's last call, None if ``failure`` or a cancel came first."""

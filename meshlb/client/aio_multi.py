@@ -9,9 +9,10 @@ import grpc
 import grpc.aio
 
 from meshlb.client import aio_calls, aio_intercepted
-from meshlb.client.aio_course import AioCourse, AioMethod
+from meshlb.client.aio_course import AioCourse, AioMethod, Arguments
 from meshlb.client.aio_interceptors import Chain
 from meshlb.client.aio_replay import AioReplay
+from meshlb.client.aio_stream_course import AioStreamCourse
 
 if TYPE_CHECKING:
     from meshlb.client.aio_channel import AioMeshChannel
@@ -23,8 +24,6 @@ _CALLS: dict[str, Any] = {
     "stream_unary": aio_calls.StreamUnaryCall,
     "stream_stream": aio_calls.StreamStreamCall,
 }
-Arguments = tuple[Any, Any, Any, Any]
-"""Metadata, credentials, wait_for_ready, compression."""
 
 
 class _Multi:
@@ -37,6 +36,7 @@ class _Multi:
         self._arity = arity
         self._arguments = (name, serializer, deserializer)
         self._call = _CALLS[arity]
+        self._course = AioStreamCourse if arity.startswith("stream_") else AioCourse
         self._interceptors = channel.interceptors[arity]
         self._method: AioMethod | None = None
 
@@ -52,8 +52,7 @@ class _Multi:
         channel = self._channel
         if channel.closed:
             raise grpc.aio.UsageError("Channel is closed.")
-        replay = AioReplay(request) if self._arity.startswith("stream_") else None
-        return self._call(AioCourse(self._bound(), request, timeout, args, replay))
+        return self._call(self._course(self._bound(), request, timeout, args))
 
     def _intercept(self, request: Any, timeout: float | None, args: Arguments) -> Any:
         """Begin a call above the interceptors."""

@@ -1,291 +1,23 @@
-"""A call that runs while its caller does other things: futures and response streams, for threads.
-
-The caller holds ``RunningCall``; gRPC's threads hold its ``_Course``, so that a call whose caller
-has dropped it is seen to be dropped, and cancelled. An attempt ends exactly once, whoever notices
-first: the thread that reads messages or gRPC's own. Long because the two share one state.
-"""
+"""What the caller holds of a call that runs meanwhile, for threads: future and response stream."""
 
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
-from collections.abc import Callable
 from typing import Any, Self
 
 import grpc
 
+from meshlb.client.course import Course
 from meshlb.client.method import Method
-from meshlb.client.replay import Replay
-from meshlb.client.retry import Again
-from meshlb.client.routes import Node, Outcome
-from meshlb.client.tries import Tries
-from meshlb.client.waiting import (
-    BrokenOffError,
-    NoNodeError,
-    every_node_refuses,
-    not_ready_in_time,
-    refused,
-    too_late,
-)
 
 _now = time.perf_counter
-
-
-class _Course:
-    """The course of one call over its attempts."""
-
-    def __init__(
-        self, method: Method, request: Any, timeout: float | None, args: tuple[Any, ...]
-    ) -> None:
-        self.method = method
-        self.streams_answers = method.arity.endswith("_stream")
-        self.replay = Replay(request) if method.arity.startswith("stream_") else None
-        timeout = method.limit(timeout)
-        self.deadline = None if timeout is None else _now() + timeout
-        self.changed = threading.Condition()
-        self.inner: Any = None
-        """gRPC's call of the attempt that runs, or of the last one; None: none runs yet."""
-        self.ended = False
-        self.error: Any = None
-        """What it ended with, if that is not ``inner`` itself."""
-        self.callbacks: list[Callable[[], None]] = []
-        self._request = request
-        self._args = args
-        self._received: list[Any] = []
-        self._delivered = False
-        self._tries: Tries | None = None
-        self._cancelled = False
-        self._attempt: tuple[Node, float] | None = None
-        """Node and time of begin, of the attempt that runs."""
-
-    # --- attempts --------------------------------------------------------------------------
-
-    def start(self) -> None:
-        """Begin an attempt now if there is a node, else wait for one in the background."""
-        if not self._begin_if_there_is_a_node():
-            self.method.open()
-            self.method.room.enter(self, 0.0)
-
-    def look_again(self) -> bool:
-        """Begin if that can be now; return whether there is nothing left to wait for."""
-        if self.ended:
-            return True
-        try:
-            if self._begin_if_there_is_a_node():
-                return True
-        except (
-            Exception
-        ) as error:  # the channel was closed, or metadata are none: nobody to raise to
-            self._end(_ended_by(error))
-            return True
-        routes = self.method.routes
-        failure = refused(routes, self.method.waits or self._args[2])
-        if failure is None and self.deadline is not None and _now() >= self.deadline:
-            failure = too_late(routes)
-        if failure is not None:
-            self._end(failure)
-        return failure is not None
-
-    def _begin_if_there_is_a_node(self) -> bool:
-        tried = self._tries.tried if self._tries is not None else ()
-        begun = self.method.view.begin(_now(), tried)
-        if begun is not None:
-            self._begin(begun)
-        return begun is not None
-
-    def _begin(self, node: Node) -> None:
-        began_at = _now()
-        metadata, credentials, _, compression = self._args
-        left_s = None if self.deadline is None else self.deadline - began_at
-        request = self._request if self.replay is None else self.replay.reader()
-        try:
-            raw = self.method.on(node)
-            call = raw if self.streams_answers else raw.future
-            inner = call(request, left_s, metadata, credentials, False, compression)
-        except BaseException as error:
-            self.method.routes.end(node, 0.0, Outcome.CANCELLED, began_at)
-            if isinstance(error, grpc.RpcError):  # the request could not be serialized
-                self._end(error)
-                return
-            raise
-        with self.changed:
-            self._attempt = (node, began_at)
-            self.inner = inner
-            cancelled = self._cancelled
-            self.changed.notify_all()
-        if cancelled:
-            inner.cancel()
-        inner.add_done_callback(self.attempt_done)
-
-    def attempt_done(self, inner: Any) -> bool:
-        """Take note that an attempt ended; return whether the call goes on with another.
-
-        Called by gRPC when it knows, and by readers when they see it; the first one decides.
-        """
-        now = _now()
-        with self.changed:
-            if self.inner is not inner:
-                return True
-            attempt, self._attempt = self._attempt, None
-            if attempt is None:
-                return not self.ended
-            node, began_at = attempt
-            code = inner.code()
-            routes = self.method.routes
-            if code is grpc.StatusCode.OK:
-                routes.end(node, now - began_at, Outcome.OK, now)
-                again = None
-            elif self._cancelled:
-                routes.end(node, now - began_at, Outcome.CANCELLED, now)
-                again = None
-            else:
-                self._tries = self._tries or self.method.tries(self._args[2])
-                again = self._tries.failed(
-                    node,
-                    began_at,
-                    now,
-                    (code, inner.details(), inner.trailing_metadata()),
-                    delivered=self._delivered,
-                    resume=self._resume if self.method.resume is not None else None,
-                )
-                if self.replay is not None and not self.replay.replayable:
-                    again = None
-            late = (
-                again is not None
-                and self.deadline is not None
-                and now + again.delay_s >= self.deadline
-            )
-            if again is not None and not late:
-                self.inner = None
-        if again is None or late:
-            self._end(self._final(inner, again))
-            return False
-        if again.delay_s > 0:
-            self.method.room.enter(self, again.delay_s)
-        elif not self.look_again():
-            self.method.room.enter(self, 0.0)
-        return True
-
-    def _final(self, inner: Any, again: Again | None) -> Any:
-        """Return what the call ended with, if that is not gRPC's own call."""
-        tries = self._tries
-        if tries is None or self._cancelled:
-            return None
-        if tries.complete:
-            return BrokenOffError(inner.initial_metadata(), inner.trailing_metadata())
-        if tries.in_vain or (again is not None and again.waits):
-            return not_ready_in_time(self.method.routes, inner.details())
-        if tries.refused:
-            return every_node_refuses(self.method.routes, inner.details())
-        return None
-
-    def _resume(self) -> bool:
-        """Let the caller's hook build the next request; whether it did."""
-        hook = self.method.resume
-        assert hook is not None
-        request = hook(self._request, tuple(self._received))
-        if request is None:
-            return False
-        self._request = request
-        self._received = []
-        return True
-
-    def _end(self, error: Any) -> None:
-        with self.changed:
-            if self.ended:
-                return
-            self.ended = True
-            self.error = error
-            callbacks, self.callbacks = self.callbacks, []
-            self.changed.notify_all()
-        if self.replay is not None:
-            self.replay.commit()
-        for callback in callbacks:
-            callback()
-
-    # --- the caller's side -----------------------------------------------------------------
-
-    def current(self, timeout: float | None = None) -> Any:
-        """Wait until an attempt runs or the call ended; return gRPC's call, or the error."""
-        with self.changed:
-            if not self.changed.wait_for(lambda: self.inner is not None or self.ended, timeout):
-                raise grpc.FutureTimeoutError
-            return self.inner if self.error is None else self.error
-
-    def next_message(self) -> Any:
-        """Return the next message of the answer; StopIteration or grpc.RpcError at its end."""
-        while True:
-            inner = self.current()
-            if self.error is not None:
-                if self.error.code() is grpc.StatusCode.OK:
-                    raise StopIteration
-                raise self.error
-            try:
-                message = next(inner)
-            except StopIteration:
-                self.attempt_done(inner)
-                raise
-            except grpc.RpcError:
-                if self.attempt_done(inner) or self.error is not None:
-                    continue
-                raise
-            with self.changed:
-                if self.inner is not inner:
-                    continue  # it broke meanwhile: the next attempt says this again
-                self._took(message)
-            return message
-
-    def _took(self, message: Any) -> None:
-        self._delivered = True
-        if self.method.resume is not None:
-            self._received.append(message)
-        if self._tries is not None:
-            self._tries.progressed()
-        if self.replay is not None:
-            self.replay.commit()
-
-    def cancel(self) -> bool:
-        """End the call as its caller wishes; whether there was something to end."""
-        with self.changed:
-            if self.ended:
-                return False
-            self._cancelled = True
-            inner = self.inner
-        if inner is not None:
-            inner.cancel()
-            self.attempt_done(inner)
-        else:
-            self._end(NoNodeError(grpc.StatusCode.CANCELLED, "Locally cancelled by application!"))
-            self.method.room.leave(self)
-        return True
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether the caller cancelled it before it ended."""
-        return self._cancelled
-
-    def settled(self, timeout: float | None = None) -> Any:
-        """Wait for the end; return gRPC's last call, or the error that there is instead."""
-        with self.changed:
-            if not self.changed.wait_for(lambda: self.ended, timeout):
-                raise grpc.FutureTimeoutError
-        return self.inner if self.error is None else self.error
-
-
-def _ended_by(error: Exception) -> Any:
-    """Return what a call ends with that could not begin its next attempt."""
-    if isinstance(error, grpc.RpcError):
-        return error
-    closed = isinstance(error, ValueError)
-    code = grpc.StatusCode.CANCELLED if closed else grpc.StatusCode.INTERNAL
-    return NoNodeError(code, str(error))
 
 
 class RunningCall(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[type-arg]
     """What the caller holds: a call, a future, and for streams an iterator, as gRPC's own is."""
 
-    def __init__(self, course: _Course) -> None:
+    def __init__(self, course: Course) -> None:
         super().__init__()
         self._course = course
 
@@ -294,7 +26,7 @@ class RunningCall(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[type-a
         cls, method: Method, request: Any, timeout: float | None, args: tuple[Any, ...]
     ) -> Self:
         """Start a call; ``args`` are metadata, credentials, wait_for_ready, compression."""
-        call = cls(_Course(method, request, timeout, args))
+        call = cls(Course(method, request, timeout, args))
         method.calls.add(call)
         call._course.start()
         return call

@@ -7,7 +7,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from meshlb.client import aio_course
+from meshlb.client import aio_stream_course
 from tests.client.fakes import aborting
 
 
@@ -70,7 +70,7 @@ def test_nothing_is_lost_of_an_early_answer(world, run_quietly, aborts):
 def test_a_writer_may_read_an_early_answer_after_it_was_told_to_stop(
     world, run_quietly, aborts, monkeypatch
 ):
-    monkeypatch.setattr("meshlb.client.aio_course.UNMASKED_AFTER_S", (0.0, 0.0, 0.01))
+    monkeypatch.setattr("meshlb.client.aio_stream_course.UNMASKED_AFTER_S", (0.0, 0.0, 0.01))
     world.aborts = aborts
 
     async def go(channel):
@@ -130,7 +130,7 @@ class Ended:
 
 def test_an_end_that_meets_the_last_request_is_no_cancel():
     call = Ended()
-    asyncio.run(aio_course._send(call, five()))
+    asyncio.run(aio_stream_course._send(call, five()))
     assert not call.cancelled
 
 
@@ -140,5 +140,5 @@ def test_requests_that_cannot_be_had_are():
         raise RuntimeError("the caller's own")
 
     call = Ended()
-    asyncio.run(aio_course._send(call, broken()))
+    asyncio.run(aio_stream_course._send(call, broken()))
     assert call.cancelled

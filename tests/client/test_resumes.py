@@ -5,7 +5,7 @@ import threading
 import grpc
 import pytest
 
-from meshlb.client import running_call
+from meshlb.client import course
 from tests.client.channel_options import IDEMPOTENT
 from tests.client.fakes import CLOSED, cut_after
 from tests.waiting import until
@@ -62,7 +62,7 @@ def test_a_message_that_is_overtaken_by_the_end_of_its_stream_is_told_once(
 
     channel = open_in_turn([*IDEMPOTENT, ("meshlb.resume", {"/t.T/Count": rest})])
     pair.a.after_message = pair.b.after_message = cut
-    monkeypatch.setattr(running_call, "next", late, raising=False)
+    monkeypatch.setattr(course, "next", late, raising=False)
     assert list(channel.unary_stream("/t.T/Count")(b"4", timeout=60)) == [b"0", b"0", b"1", b"2"]
     assert asked == [[b"0"]]
 
