@@ -19,7 +19,9 @@ from typing import Any
 from machine import describe, verdict
 
 from meshlb import plugins
-from meshlb.client.routes import PICKERS, LinkState, Node, Outcome, Routes, View
+from meshlb.client.node import LinkState, Node, Outcome
+from meshlb.client.routes import Routes
+from meshlb.client.view import PICKERS, View
 from meshlb.model import DEFAULT_PICKER, LoadShare, SpeedCurve, Table, TableNode
 from meshlb.policy.load import Candidate, ClientLoad, NodeLoad
 

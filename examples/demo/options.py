@@ -9,7 +9,7 @@ from pathlib import Path
 
 from examples.modelserver.engines import PACKAGE as ENGINES
 from meshlb import plugins
-from meshlb.client.routes import PICKERS
+from meshlb.client.view import PICKERS
 from meshlb.errors import InvalidInputError
 
 SPEEDS = (2.0, 2.0, 2.0, 2.0, 2.0, 1.0, 1.0, 0.5)

@@ -22,8 +22,8 @@ from meshlb.client.aio_waiting import AioWaitingRoom
 from meshlb.client.channel import connectivity
 from meshlb.client.options import Options
 from meshlb.client.options import parse as parse_options
-from meshlb.client.routes import View
 from meshlb.client.target import parse as parse_target
+from meshlb.client.view import View
 from meshlb.errors import InvalidInputError
 
 Connectivity = grpc.ChannelConnectivity

@@ -20,8 +20,8 @@ import grpc.aio
 from meshlb.client.aio_replay import AioReplay
 from meshlb.client.aio_waiting import AioWaitingRoom, raised
 from meshlb.client.method import Method
+from meshlb.client.node import Node, Outcome
 from meshlb.client.retry import Again
-from meshlb.client.routes import Node, Outcome
 from meshlb.client.tries import Tries
 from meshlb.client.waiting import NoNodeError, every_node_refuses, not_ready_in_time
 

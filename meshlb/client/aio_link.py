@@ -15,7 +15,8 @@ import grpc
 import grpc.aio
 
 from meshlb.client.link import node_options
-from meshlb.client.routes import LinkState, Node, Routes
+from meshlb.client.node import LinkState, Node
+from meshlb.client.routes import Routes
 
 _READY = grpc.ChannelConnectivity.READY
 _STATES = {

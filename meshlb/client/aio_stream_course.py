@@ -16,8 +16,8 @@ import grpc.aio
 
 from meshlb.client.aio_course import AioCourse, AioMethod, Arguments, now_of
 from meshlb.client.aio_replay import AioReplay
+from meshlb.client.node import Node
 from meshlb.client.retry import Again
-from meshlb.client.routes import Node
 from meshlb.client.tries import Tries
 from meshlb.client.waiting import NoNodeError
 

@@ -11,7 +11,9 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from meshlb.client.routes import Node, Routes, View
+from meshlb.client.node import Node
+from meshlb.client.routes import Routes
+from meshlb.client.view import View
 from meshlb.client.waiting import NoNodeError, refused, too_late
 
 _now = time.perf_counter

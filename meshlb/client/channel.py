@@ -13,12 +13,13 @@ import grpc
 
 from meshlb.client import link, sharing
 from meshlb.client.method import Method
+from meshlb.client.node import LinkState
 from meshlb.client.options import Options
 from meshlb.client.options import parse as parse_options
-from meshlb.client.routes import LinkState, View
 from meshlb.client.stream_call import StreamStream, StreamUnary, UnaryStream
 from meshlb.client.target import parse as parse_target
 from meshlb.client.unary_call import UnaryUnary
+from meshlb.client.view import View
 from meshlb.errors import InvalidInputError
 
 Connectivity = grpc.ChannelConnectivity

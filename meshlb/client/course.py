@@ -15,9 +15,9 @@ from typing import Any
 import grpc
 
 from meshlb.client.method import Method
+from meshlb.client.node import Node, Outcome
 from meshlb.client.replay import Replay
 from meshlb.client.retry import Again
-from meshlb.client.routes import Node, Outcome
 from meshlb.client.tries import Tries
 from meshlb.client.waiting import (
     BrokenOffError,

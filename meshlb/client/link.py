@@ -13,7 +13,8 @@ from typing import Any
 
 import grpc
 
-from meshlb.client.routes import LinkState, Node, Routes
+from meshlb.client.node import LinkState, Node
+from meshlb.client.routes import Routes
 
 POLL_ENDS_S = 0.5
 """gRPC polls connectivity every 0.2 s, so its thread has ended by then, if it got to run."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import MutableSet
 from typing import Any
 
+from meshlb.client.node import Node
 from meshlb.client.options import Options
-from meshlb.client.routes import Node, Routes, View
+from meshlb.client.routes import Routes
 from meshlb.client.sharing import Group
 from meshlb.client.tries import Tries
+from meshlb.client.view import View
 from meshlb.client.waiting_room import WaitingRoom
 
 SPARE = 16

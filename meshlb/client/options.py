@@ -18,7 +18,7 @@ import grpc
 
 from meshlb import plugins
 from meshlb.client.retry import IDEMPOTENT, ONCE, RetryPolicy
-from meshlb.client.routes import PICKERS
+from meshlb.client.view import PICKERS
 from meshlb.errors import InvalidInputError
 
 Resume = Callable[[Any, Sequence[Any]], Any]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import grpc
 
-from meshlb.client.routes import Outcome
+from meshlb.client.node import Outcome
 
 Code = grpc.StatusCode
 _BLAMED = frozenset(

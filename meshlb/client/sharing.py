@@ -17,8 +17,9 @@ from typing import Any
 
 import grpc
 
+from meshlb.client.node import Link, Node
 from meshlb.client.options import UNSET, Options
-from meshlb.client.routes import Link, Node, Routes
+from meshlb.client.routes import Routes
 from meshlb.client.subscription import Subscription
 from meshlb.client.target import Target
 from meshlb.client.waiting_room import WaitingRoom

@@ -12,6 +12,7 @@ from typing import Any
 
 import grpc
 
+from meshlb.client.node import LinkState, Node, Outcome
 from meshlb.client.retry import (
     IDEMPOTENT,
     ONCE,
@@ -21,7 +22,7 @@ from meshlb.client.retry import (
     connection_lost,
     outcome_of,
 )
-from meshlb.client.routes import LinkState, Node, Outcome, Routes
+from meshlb.client.routes import Routes
 
 log = logging.getLogger("meshlb.client")
 

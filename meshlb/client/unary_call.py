@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 
 from meshlb.client.method import Method
-from meshlb.client.routes import Node, Outcome
+from meshlb.client.node import Node, Outcome
 from meshlb.client.running_call import RunningCall
 from meshlb.client.waiting import every_node_refuses, not_ready_in_time, wait_for_node
 

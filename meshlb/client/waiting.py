@@ -7,7 +7,9 @@ from typing import Any
 
 import grpc
 
-from meshlb.client.routes import Node, Routes, View
+from meshlb.client.node import Node
+from meshlb.client.routes import Routes
+from meshlb.client.view import View
 from meshlb.model import NodeState
 
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from meshlb.client.routes import Outcome
+from meshlb.client.node import Outcome
 from meshlb.model import NodeState
 
 

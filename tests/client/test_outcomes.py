@@ -6,6 +6,7 @@ import grpc
 import pytest
 
 from meshlb.client.budget import RetryBudget
+from meshlb.client.node import LinkState, Outcome
 from meshlb.client.retry import (
     IDEMPOTENT,
     ONCE,
@@ -14,7 +15,7 @@ from meshlb.client.retry import (
     connection_lost,
     outcome_of,
 )
-from meshlb.client.routes import LinkState, Outcome, Routes
+from meshlb.client.routes import Routes
 from meshlb.client.tries import Tries
 from meshlb.model import Table, TableNode
 
