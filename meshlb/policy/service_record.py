@@ -173,8 +173,8 @@ class ServiceRecord:
         """Return a new table if clients need one, and keep it; None if the one out will do.
 
         Weights and speeds alone are looked at every ``weigh_interval_s``, or as seldom as the
-        settings say. A controller that has just started and knows no node yet has no table: clients wait, or
-        keep what another gave them.
+        settings say. A controller that has just started and knows no node yet has no table:
+        clients wait, or keep what another gave them.
         """
         if not self.nodes and not complete:
             return None

@@ -4,13 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
 from meshlb import os_process
 from meshlb.errors import InvalidInputError
 from meshlb.os_process import ProcessName
+from tests.waiting import until
 
 # Its first thread ends at once; the other one runs on, and reads its environment from nowhere.
 HEADLESS = """
@@ -18,14 +18,6 @@ import ctypes, threading, time
 threading.Thread(target=time.sleep, args=(1000,)).start()
 ctypes.CDLL(None).pthread_exit(None)
 """
-
-
-def until(true, limit_s=20.0):
-    give_up = time.monotonic() + limit_s
-    while not (found := true()):
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
-    return found
 
 
 @pytest.fixture

@@ -22,15 +22,6 @@ for package in ("policy.rules", "policy.pickers", "policy.weights", "actuators")
         plugins.load(f"meshlb.{package}", name)
 
 
-def until(check, limit_s=20):
-    """Wait until a condition holds, and return what it gave."""
-    give_up = time.monotonic() + limit_s
-    while not (found := check()):
-        assert time.monotonic() < give_up, check
-        time.sleep(0.01)
-    return found
-
-
 class Running:
     """One controller, its stubs, and streams to it."""
 

@@ -9,7 +9,8 @@ from meshlb import settings, wire
 from meshlb.errors import REASON_KEY
 from meshlb.model import NodeState
 from meshlb.v1 import balance_pb2
-from tests.controller.conftest import load, until
+from tests.controller.conftest import load
+from tests.waiting import until
 
 QUICK = settings.parse({"controller": {"grace_s": 0.1, "tick_s": 0.02}})
 DRAINING, ACTIVE = wire.STATES[NodeState.DRAINING], wire.STATES[NodeState.ACTIVE]

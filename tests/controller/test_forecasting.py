@@ -10,7 +10,7 @@ from meshlb.controller import forecasting
 from meshlb.controller.forecasting import Forecasting, Series
 from meshlb.errors import MeshlbError, MissingExtraError
 from meshlb.v1 import scale_pb2
-from tests.controller.conftest import until
+from tests.waiting import until
 
 COMES_NEXT = (
     ([1.0] * 5, None, None),

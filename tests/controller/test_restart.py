@@ -14,7 +14,7 @@ from meshlb.policy.fleet import Fleet
 from meshlb.scale_model import RuleSpec, ScalePolicy
 from meshlb.settings import Settings
 from meshlb.v1 import scale_pb2
-from tests.controller.conftest import until
+from tests.waiting import until
 
 POLICY = ScalePolicy(
     "s",

@@ -7,8 +7,8 @@ import pytest
 
 from meshlb import settings
 from meshlb.v1 import scale_pb2
-from tests.controller.conftest import until
 from tests.controller.scale_calls import QUICK, SCALED, ask, get, refused, scales, set_scale
+from tests.waiting import until
 
 WRONG_POLICIES = [
     ({"min_count": 5, "max_count": 4}, "policy.min_count = 5: at most policy.max_count, 4"),

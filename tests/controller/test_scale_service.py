@@ -5,8 +5,8 @@ import uuid
 import grpc
 
 from meshlb.v1 import scale_pb2
-from tests.controller.conftest import until
 from tests.controller.scale_calls import SCALED, ask, get, refused, set_scale
+from tests.waiting import until
 
 
 def test_a_manual_count_is_the_target_from_then_on_and_ends_when_it_is_ended(running):

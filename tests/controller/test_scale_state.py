@@ -7,8 +7,8 @@ import pytest
 
 from meshlb.errors import ConflictError, InvalidInputError
 from meshlb.v1 import scale_pb2
-from tests.controller.conftest import until
 from tests.controller.scale_calls import SCALED, get, refused, set_scale
+from tests.waiting import until
 
 
 def test_a_watcher_is_told_the_state_now_and_each_change(running):

@@ -18,6 +18,7 @@ from meshlb.errors import REASON_KEY, InvalidInputError, UnavailableError
 from meshlb.model import CallReport, Health, LoadReport, NodeCalls, NodeInfo, NodeState
 from meshlb.settings import ControllerSettings, ServiceSettings, Settings
 from meshlb.v1 import balance_pb2, balance_pb2_grpc
+from tests.waiting import until
 
 # Quick to decide, and slow to call a node unknown: a test may stall between two reports.
 QUICK = Settings(
@@ -88,13 +89,6 @@ def node_states(stub):
         n.node.node_id: wire.STATES_BACK[n.state]
         for n in stub.ListNodes(balance_pb2.ListNodesRequest(), timeout=60).nodes
     }
-
-
-def until(check, limit_s=60):
-    give_up = time.monotonic() + limit_s
-    while not check():
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
 
 
 def next_table(stream, wanted=lambda _: True):

@@ -16,7 +16,7 @@ import meshlb
 from meshlb.actuators import process
 from meshlb.controller import state_file
 from meshlb.v1 import scale_pb2, scale_pb2_grpc
-from tests.controller.conftest import until
+from tests.waiting import until
 
 SERVER = textwrap.dedent("""
     import sys, time

@@ -13,6 +13,7 @@ from xds.service.orca.v3 import orca_pb2
 from meshlb import orca
 from meshlb.orca import keys
 from meshlb.orca.service import METHOD, SERVICE
+from tests.waiting import until
 
 ARITIES = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
@@ -137,13 +138,6 @@ def call(channel, arity):
     multi = getattr(channel, arity)(f"/t.T/{arity}")
     request = iter([b"a", b"b"]) if arity.startswith("stream") else b"ab"
     return multi(request) if arity.endswith("stream") else multi.future(request)
-
-
-def until(check, limit_s=60):
-    give_up = time.monotonic() + limit_s
-    while not check():
-        assert time.monotonic() < give_up
-        time.sleep(0.005)
 
 
 def now(recorder):

@@ -19,6 +19,7 @@ from meshlb import wire
 from meshlb.model import NodeInfo
 from meshlb.v1 import balance_pb2, balance_pb2_grpc
 from sidecar.agent import Agent
+from tests.waiting import until_aio
 
 
 class Controller(balance_pb2_grpc.BalanceServiceServicer):
@@ -72,17 +73,8 @@ class Controller(balance_pb2_grpc.BalanceServiceServicer):
             found[:] = [r for r in self.reports[-1:] if condition(r)]
             return found
 
-        await until(last, what)
+        await until_aio(last, what)
         return found[0]
-
-
-async def until(true, what="", limit_s=60.0):
-    """Wait until ``true()`` holds; fails the test when it never does."""
-    loop = asyncio.get_running_loop()
-    give_up = loop.time() + limit_s
-    while not true():
-        assert loop.time() < give_up, f"waited {limit_s} s in vain: {what or true}"
-        await asyncio.sleep(0.005)
 
 
 @contextlib.asynccontextmanager
@@ -145,7 +137,7 @@ class Process:
         return self._log.read()
 
     async def ended(self):
-        await until(lambda: self.popen.poll() is not None, "the sidecar ends")
+        await until_aio(lambda: self.popen.poll() is not None, "the sidecar ends")
         return self.popen.returncode
 
     def close(self):
@@ -189,6 +181,6 @@ def loopback(monkeypatch):
         controller=controller,
         model_server=model_server,
         agent=agent,
-        until=until,
+        until=until_aio,
         logs=captured.entries,
     )
