@@ -24,7 +24,7 @@ from typing import Any
 
 import grpc.aio
 
-from meshlb import wire
+from meshlb import wire, wire_time
 from meshlb.model import CallReport, Health, LatencyBucket, LoadReport, NodeCalls, NodeInfo
 from meshlb.v1 import balance_pb2, load_pb2, routing_pb2
 
@@ -271,7 +271,7 @@ async def clients(controller: str, options: dict[str, Any]) -> dict[str, Any]:
 
         async def obey() -> None:
             async for order in call:
-                interval_s[0] = wire.seconds(order.report_interval)
+                interval_s[0] = wire_time.seconds(order.report_interval)
 
         obeying = asyncio.create_task(obey())
         try:

@@ -21,7 +21,7 @@ import grpc
 from machine import cpu_seconds, describe, memory_mb, verdict
 from processes import Processes
 
-from meshlb import wire
+from meshlb import wire_time
 from meshlb.v1 import balance_pb2, balance_pb2_grpc
 
 INTERVAL_S = 0.1
@@ -82,7 +82,7 @@ class Receiver(balance_pb2_grpc.BalanceServiceServicer):
             self.with_orca += len(request.report.latency) > 0
             if not ordered:
                 ordered = True
-                yield balance_pb2.ReportLoadResponse(report_interval=wire.duration(INTERVAL_S))
+                yield balance_pb2.ReportLoadResponse(report_interval=wire_time.duration(INTERVAL_S))
 
 
 def look(pids: dict[str, int], seconds: float) -> dict[str, dict[str, float]]:

@@ -1,39 +1,30 @@
-"""Scaling's plain values and their messages, both ways; bad input is refused here.
+"""What people ask of scaling, as Protobuf and as plain values; bad input is refused here.
 
 ``*_from_pb`` raise one InvalidInputError that names all faults, by the fields of ``scale.proto``.
-Long because each message has its two directions side by side.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from google.protobuf import json_format
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from meshlb import params, scale_settings
 from meshlb.checks import NAME
 from meshlb.errors import InvalidInputError
 from meshlb.scale_model import (
-    Clamp,
-    Decision,
     Manual,
     Mode,
     Pause,
-    Replica,
-    ReplicaState,
-    Resources,
     RuleSpec,
     ScalePolicy,
-    Verb,
     Vertical,
-    Want,
 )
 from meshlb.v1 import scale_pb2
-from meshlb.wire import duration, seconds
+from meshlb.wire_time import duration, seconds, timestamp
 
 MOST_NODES = scale_settings.MOST_NODES
 MOST_TIME_S = 253_402_300_799.0
@@ -43,19 +34,6 @@ VERTICALS = {
     Vertical.OFF: scale_pb2.VERTICAL_MODE_OFF,
     Vertical.RECOMMEND: scale_pb2.VERTICAL_MODE_RECOMMEND,
     Vertical.APPLY: scale_pb2.VERTICAL_MODE_APPLY,
-}
-VERBS = {
-    Verb.SET: scale_pb2.SCALE_VERB_SET,
-    Verb.AT_LEAST: scale_pb2.SCALE_VERB_AT_LEAST,
-    Verb.AT_MOST: scale_pb2.SCALE_VERB_AT_MOST,
-    Verb.REJECT: scale_pb2.SCALE_VERB_REJECT,
-}
-REPLICA_STATES = {
-    ReplicaState.STARTING: scale_pb2.REPLICA_STATE_STARTING,
-    ReplicaState.READY: scale_pb2.REPLICA_STATE_READY,
-    ReplicaState.DRAINING: scale_pb2.REPLICA_STATE_DRAINING,
-    ReplicaState.STOPPING: scale_pb2.REPLICA_STATE_STOPPING,
-    ReplicaState.LOST: scale_pb2.REPLICA_STATE_LOST,
 }
 MODES_BACK = {number: mode for mode, number in MODES.items()}
 VERTICALS_BACK = {number: vertical for vertical, number in VERTICALS.items()}
@@ -80,18 +58,6 @@ _SPANS = {
     "drain_limit_s": "drain_limit",
     "idle_limit_s": "idle_limit",
 }
-
-
-def timestamp(unix_s: float) -> Timestamp:
-    """Return Unix seconds as a Timestamp, to the microsecond."""
-    made = Timestamp()
-    made.FromDatetime(datetime.fromtimestamp(unix_s, UTC))
-    return made
-
-
-def unix_seconds(message: Timestamp) -> float:
-    """Return a Timestamp as Unix seconds."""
-    return message.seconds + message.nanos / 1e9
 
 
 def check_name(field: str, value: str) -> None:
@@ -217,7 +183,7 @@ def manual_from_pb(message: scale_pb2.ManualScale, unix_now: float) -> Manual:
         below, above = figures[low], figures[high]
         if below is not None and above is not None and below > above:
             faults.append(f"manual.{low} = {below}: at most manual.{high}, {above}")
-    expires_at = unix_seconds(message.expire_time) if message.HasField("expire_time") else None
+    expires_at = seconds(message.expire_time) if message.HasField("expire_time") else None
     if expires_at is not None and not unix_now < expires_at <= MOST_TIME_S:
         faults.append(f"manual.expire_time = {_told(expires_at)}: after now, {_told(unix_now)}")
     if len(message.reason) > 1000:
@@ -248,76 +214,3 @@ def pause_from_pb(message: scale_pb2.ScalePause) -> Pause:
         )
     both = not (message.scale_out or message.scale_in)
     return Pause(message.scale_out or both, message.scale_in or both, message.reason)
-
-
-# --- what there is ---------------------------------------------------------------------------
-
-
-def replica_to_pb(replica: Replica, in_flight: float | None) -> scale_pb2.Replica:
-    """Return the message of a replica; ``in_flight``: calls at its node, None: not known."""
-    return scale_pb2.Replica(
-        replica_id=replica.replica_id,
-        node_id=replica.node_id,
-        state=REPLICA_STATES[replica.state],
-        reason=replica.reason,
-        state_time=timestamp(replica.since),
-        in_flight_count=in_flight,
-    )
-
-
-def resources_to_pb(resources: Resources) -> scale_pb2.Resources:
-    """Return the message of what a node should have."""
-    return scale_pb2.Resources(
-        node_id=resources.node_id,
-        slot_count=resources.slots,
-        cpu_cores=resources.cpu_cores,
-        memory_bytes=resources.memory_bytes,
-        current_slot_count=resources.current_slots,
-        current_cpu_cores=resources.current_cpu_cores,
-        reason=resources.reason,
-        applied=resources.applied,
-    )
-
-
-def wants_to_pb(wants: Sequence[Want]) -> list[scale_pb2.RuleWant]:
-    """Return the messages of what rules wanted."""
-    return [
-        scale_pb2.RuleWant(
-            rule=want.rule,
-            verb=scale_pb2.SCALE_VERB_UNSPECIFIED if want.verb is None else VERBS[want.verb],
-            count=want.count,
-            reason=want.reason,
-        )
-        for want in wants
-    ]
-
-
-def clamps_to_pb(clamps: Sequence[Clamp]) -> list[scale_pb2.ScaleClamp]:
-    """Return the messages of the steps from wants to target."""
-    return [
-        scale_pb2.ScaleClamp(
-            name=clamp.name,
-            before_count=clamp.before,
-            after_count=clamp.after,
-            reason=clamp.reason,
-        )
-        for clamp in clamps
-    ]
-
-
-def decision_to_pb(
-    decision: Decision, decision_id: int, record_json: str
-) -> scale_pb2.ScaleDecision:
-    """Return the message of a decision; ``record_json`` is its whole record."""
-    return scale_pb2.ScaleDecision(
-        decision_id=decision_id,
-        service=decision.service,
-        decide_time=timestamp(decision.inputs.now),
-        mode=MODES[decision.policy.mode],
-        target_count=decision.target,
-        previous_count=decision.inputs.previous,
-        reason=decision.reason,
-        wants=wants_to_pb(decision.wants),
-        clamps=clamps_to_pb(decision.clamps),
-        record_json=record_json,
-    )

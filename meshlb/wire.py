@@ -1,46 +1,30 @@
-"""The only place where Protobuf becomes model and back; bad input is refused here.
+"""Reports of load and calls, as Protobuf and as model; bad input is refused here.
 
-``*_from_pb`` check every field and raise one InvalidInputError that names all faults, each as
-"FIELD = VALUE: allowed range". What they return is safe to compute with: finite, in range.
-Long because each message has its two directions side by side.
+``*_from_pb``, here and in ``table_wire`` and ``scale_wire``, check every field and raise one
+InvalidInputError that names all faults, each as "FIELD = VALUE: allowed range". What they return
+is safe to compute with: finite, in range.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from operator import eq
 
-from google.protobuf.duration_pb2 import Duration
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from meshlb.checks import FINITE, Faults
-from meshlb.checks import parse_address as parse_address  # noqa: PLC0414 - also said here
 from meshlb.model import (
     CallReport,
     Health,
     LatencyBucket,
     LoadReport,
-    LoadShare,
     NodeCalls,
     NodeInfo,
-    NodeState,
-    SpeedCurve,
-    Table,
-    TableNode,
 )
-from meshlb.v1 import balance_pb2, load_pb2, routing_pb2
+from meshlb.v1 import load_pb2
+from meshlb.wire_time import duration, seconds, timestamp
 
 MAX_LABELS, MAX_METRICS, MAX_BUCKETS, MAX_NODES = 32, 64, 256, 10_000
 
-STATES = {
-    NodeState.ACTIVE: routing_pb2.NODE_STATE_ACTIVE,
-    NodeState.UNKNOWN: routing_pb2.NODE_STATE_UNKNOWN,
-    NodeState.DRAINING: routing_pb2.NODE_STATE_DRAINING,
-    NodeState.UNHEALTHY: routing_pb2.NODE_STATE_UNHEALTHY,
-}
-STATES_BACK = {number: state for state, number in STATES.items()}
 HEALTHS = {
     Health.UNCHECKED: load_pb2.HEALTH_UNSPECIFIED,
     Health.SERVING: load_pb2.HEALTH_SERVING,
@@ -81,23 +65,6 @@ class Last:
         self.calls: list[NodeCalls] = []
         self.entries: list[load_pb2.NodeCalls] = []
         """The messages of ``calls``."""
-
-
-def seconds(span: Duration | Timestamp) -> float:
-    """Return a Duration or Timestamp in seconds; wrong ones give what they say, unchecked."""
-    return span.seconds + span.nanos / 1e9
-
-
-def duration(span_s: float) -> Duration:
-    """Return seconds as a Duration, to the nanosecond."""
-    span = Duration()
-    _set_duration(span, span_s)
-    return span
-
-
-def _set_duration(span: Duration, span_s: float) -> None:
-    span.seconds = whole = math.floor(span_s)
-    span.nanos = min(999_999_999, round((span_s - whole) * 1e9))
 
 
 # --- load ------------------------------------------------------------------------------------
@@ -186,7 +153,7 @@ def load_report_to_pb(report: LoadReport) -> load_pb2.LoadReport:
         **{there: getattr(report, here) for here, there, _ in _FIGURES},
     )
     if report.observe_time_s is not None:
-        message.observe_time.FromDatetime(datetime.fromtimestamp(report.observe_time_s, UTC))
+        message.observe_time.CopyFrom(timestamp(report.observe_time_s))
     if report.time_to_first_token_s is not None:
         message.time_to_first_token.CopyFrom(duration(report.time_to_first_token_s))
     return message
@@ -316,150 +283,3 @@ def _node_calls(
             )
         faults.number("report.nodes.in_flight_time", spent_s)
     return NodeCalls(node_id, *figures, spent_s)
-
-
-# --- tables ----------------------------------------------------------------------------------
-
-
-def curve_to_pb(curve: SpeedCurve) -> routing_pb2.SpeedCurve:
-    """Return the message of a speed curve."""
-    message = routing_pb2.SpeedCurve()
-    _set_curve(message, curve)
-    return message
-
-
-def _set_curve(message: routing_pb2.SpeedCurve, curve: SpeedCurve) -> None:
-    _set_duration(message.base, curve.base_s)
-    _set_duration(message.slope, curve.slope_s)
-    message.knee = curve.knee
-
-
-def table_node_to_pb(node: TableNode) -> routing_pb2.TableNode:
-    """Return the message of one node of a table."""
-    message = routing_pb2.TableNode(
-        node_id=node.node_id,
-        incarnation=node.incarnation,
-        address=node.address,
-        authority=node.authority,
-        state=STATES[node.state],
-        weight=node.weight,
-        slot_count=node.slots,
-        zone=node.zone,
-        limit_count=node.limit,
-    )
-    if node.curve is not None:
-        _set_curve(message.curve, node.curve)  # in place: a message given to another is copied
-    return message
-
-
-def table_to_pb(table: Table) -> routing_pb2.RoutingTable:
-    """Return the message of a table."""
-    return routing_pb2.RoutingTable(
-        service=table.service,
-        controller_id=table.controller_id,
-        epoch=table.epoch,
-        version=table.version,
-        complete=table.complete,
-        picker=table.picker,
-        idempotent_methods=table.idempotent_methods,
-        nodes=[table_node_to_pb(node) for node in table.nodes],
-    )
-
-
-def _curve(message: routing_pb2.SpeedCurve, faults: Faults, at: str) -> SpeedCurve:
-    curve = SpeedCurve(seconds(message.base), seconds(message.slope), message.knee)
-    faults.positive(f"{at}curve.base", curve.base_s)
-    faults.positive(f"{at}curve.slope", curve.slope_s)
-    faults.number(f"{at}curve.knee", curve.knee)
-    return curve
-
-
-def table_from_pb(message: routing_pb2.RoutingTable) -> Table:
-    """Return a table, checked: known states, positive weights, dialable addresses, unique nodes."""
-    faults = Faults()
-    faults.name("table.service", message.service)
-    faults.count("table.nodes", len(message.nodes), MAX_NODES)
-    nodes = []
-    for n in message.nodes:
-        at = f"table.nodes[{n.node_id[:140]!r}]."
-        faults.text("table.nodes.node_id", n.node_id, 1, 253)
-        faults.address(f"{at}address", n.address)
-        faults.positive(f"{at}weight", n.weight)
-        state = STATES_BACK.get(n.state)
-        if state is None:
-            faults.found.append(f"{at}state = {n.state}: one of {sorted(STATES_BACK)}")
-        slots = n.slot_count if n.HasField("slot_count") else None
-        if slots is not None:
-            faults.positive(f"{at}slot_count", slots)
-        limit = n.limit_count if n.HasField("limit_count") else None
-        if limit is not None:
-            faults.positive(f"{at}limit_count", limit)
-        nodes.append(
-            TableNode(
-                node_id=n.node_id,
-                incarnation=n.incarnation,
-                address=n.address,
-                authority=n.authority,
-                state=state or NodeState.UNKNOWN,
-                weight=n.weight,
-                curve=_curve(n.curve, faults, at) if n.HasField("curve") else None,
-                slots=slots,
-                zone=n.zone,
-                limit=limit,
-            )
-        )
-    if len({n.node_id for n in nodes}) < len(nodes):
-        faults.found.append("table.nodes: a node_id stands twice: each once")
-    faults.done("INVALID_TABLE")
-    return Table(
-        service=message.service,
-        controller_id=message.controller_id,
-        epoch=message.epoch,
-        version=message.version,
-        complete=message.complete,
-        nodes=tuple(nodes),
-        picker=message.picker,
-        idempotent_methods=tuple(message.idempotent_methods),
-    )
-
-
-def share_to_pb(share: LoadShare) -> routing_pb2.LoadShare:
-    """Return the message of one client's share and counts."""
-    return routing_pb2.LoadShare(
-        share=share.share,
-        nodes=[
-            routing_pb2.NodeInFlight(node_id=node_id, in_flight_count=count)
-            for node_id, count in share.in_flight.items()
-        ],
-        counted_sequence=share.counted_sequence,
-        interval=duration(share.interval_s),
-    )
-
-
-def share_from_pb(message: routing_pb2.LoadShare) -> LoadShare:
-    """Return one client's share and counts, checked: share in (0, 1], counts not negative."""
-    faults = Faults()
-    share = message.share if message.HasField("share") else None
-    if share is not None and not 0 < share <= 1:
-        faults.found.append(f"share.share = {share}: above 0, at most 1")
-    for n in message.nodes:
-        faults.number(f"share.nodes[{n.node_id[:140]!r}].in_flight_count", n.in_flight_count)
-    interval_s = seconds(message.interval)
-    faults.positive("share.interval", interval_s)
-    faults.number("share.counted_sequence", message.counted_sequence)
-    faults.done("INVALID_SHARE")
-    return LoadShare(
-        share=share,
-        in_flight={n.node_id: n.in_flight_count for n in message.nodes},
-        counted_sequence=message.counted_sequence,
-        interval_s=interval_s,
-    )
-
-
-def check_subscribe(message: balance_pb2.Subscribe) -> None:
-    """Raise InvalidInputError unless service, client and zone are as they must be."""
-    faults = Faults()
-    faults.name("subscribe.service", message.service)
-    faults.text("subscribe.client_id", message.client_id, 1, 128)
-    faults.text("subscribe.zone", message.zone, 0, 128)
-    faults.done("INVALID_SUBSCRIPTION")

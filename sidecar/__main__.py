@@ -10,6 +10,8 @@ import time
 from collections.abc import Sequence
 from typing import NoReturn
 
+from meshlb import checks
+
 if __name__ == "__main__" or "meshlb-sidecar" in sys.argv[0]:
     # structlog loads rich, where that is installed, for tracebacks that are never drawn here: 4 MB.
     sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
@@ -90,7 +92,7 @@ def node_info(args: argparse.Namespace, incarnation: int) -> NodeInfo:
     args.pid = _whole(args.pid, "--pid", 2**31 - 1, faults)
     for controller in args.controller.split(","):
         try:
-            wire.parse_address(controller)
+            checks.parse_address(controller)
         except InvalidInputError as error:
             faults.append(f"--controller = {controller!r}: {error.faults[0].partition(': ')[2]}")
     try:

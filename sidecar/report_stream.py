@@ -16,8 +16,8 @@ import grpc
 import grpc.aio
 import structlog
 
-from meshlb import wire
 from meshlb.v1 import balance_pb2, balance_pb2_grpc, load_pb2
+from meshlb.wire_time import seconds
 
 FIRST_DELAY_S, LAST_DELAY_S = 0.2, 5.0
 REFUSED_DELAY_S, REFUSED_LAST_S = 5.0, 30.0
@@ -130,7 +130,7 @@ class ReportStream:
 
     async def _take_orders(self, call: Any) -> None:
         async for order in call:
-            interval_s = wire.seconds(order.report_interval)
+            interval_s = seconds(order.report_interval)
             self.interval_s = min(MOST_INTERVAL_S, max(LEAST_INTERVAL_S, interval_s))
             self._delay_s = FIRST_DELAY_S
             self._wake.set()

@@ -12,9 +12,9 @@ import grpc
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
+from meshlb.checks import parse_address
 from meshlb.errors import ConflictError, InvalidInputError, UnavailableError
 from meshlb.v1 import balance_pb2_grpc, scale_pb2_grpc
-from meshlb.wire import parse_address
 
 T = TypeVar("T")
 LIMIT_S = 10.0

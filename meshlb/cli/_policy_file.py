@@ -21,7 +21,7 @@ from google.protobuf import json_format
 
 from meshlb.errors import InvalidInputError
 from meshlb.v1 import scale_pb2
-from meshlb.wire import duration, seconds
+from meshlb.wire_time import duration, seconds
 
 _SHORT = {"min_count": "min", "max_count": "max"}
 _FIELDS = scale_pb2.ScalePolicy.DESCRIPTOR.fields_by_name

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from meshlb.cli import _ask, _policy_file, _scale_change, _scale_text, _text, _times
 from meshlb.errors import InvalidInputError
 from meshlb.v1 import scale_pb2
-from meshlb.wire import duration, seconds
+from meshlb.wire_time import duration, seconds
 
 ROWS = 20
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from meshlb.cli import _ask, _text, _times
 from meshlb.v1 import scale_pb2
-from meshlb.wire import seconds
+from meshlb.wire_time import seconds
 
 _CHANGE = re.compile(r"(stays \d+|\d+ -> \d+): ")
 

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 
 import grpc
 
+from meshlb.checks import parse_address
 from meshlb.cli import _ask, _scale_text, _text
 from meshlb.errors import UnavailableError
 from meshlb.v1 import scale_pb2, scale_pb2_grpc
-from meshlb.wire import parse_address
 
 PATIENCE_S = 60.0
 RETRY_S = 1.0

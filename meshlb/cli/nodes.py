@@ -8,7 +8,7 @@ from google.protobuf import json_format
 
 from meshlb.cli import _ask
 from meshlb.v1 import balance_pb2, routing_pb2
-from meshlb.wire import seconds
+from meshlb.wire_time import seconds
 
 HEAD = (
     "SERVICE", "NODE", "ADDRESS", "STATE", "IN FLIGHT", "WEIGHT", "BASE MS", "KNEE", "SLOTS",

@@ -17,12 +17,13 @@ from typing import Any
 
 import grpc
 
-from meshlb import wire
+from meshlb import table_wire, wire
 from meshlb.client.routes import Routes
 from meshlb.client.target import Target
 from meshlb.errors import InvalidInputError
 from meshlb.model import CallReport, Table
 from meshlb.v1 import balance_pb2, balance_pb2_grpc, routing_pb2
+from meshlb.wire_time import seconds
 
 log = logging.getLogger(__name__)  # a library's: silent unless the caller's program says otherwise
 
@@ -174,7 +175,7 @@ class Subscription:
     def _take_table(self, message: routing_pb2.RoutingTable) -> balance_pb2.WatchRoutesRequest:
         ack = balance_pb2.TableAck(epoch=message.epoch, version=message.version)
         try:
-            table = wire.table_from_pb(message)
+            table = table_wire.table_from_pb(message)
             if table.service != self._target.service:
                 raise InvalidInputError(
                     f"table.service = {table.service!r}: {self._target.service!r}"
@@ -189,7 +190,7 @@ class Subscription:
 
     def _take_share(self, message: balance_pb2.WatchRoutesResponse) -> None:
         try:
-            share = wire.share_from_pb(message.share)
+            share = table_wire.share_from_pb(message.share)
         except InvalidInputError as error:
             log.warning("share of %s refused: %s", self._target.service, error)
             return
@@ -216,7 +217,7 @@ class Subscription:
             try:
                 stub = balance_pb2_grpc.BalanceServiceStub(self._channels[controller])
                 for answer in stub.ReportCalls(self._reports(interval, ended)):
-                    interval[0] = max(0.02, wire.seconds(answer.report_interval))
+                    interval[0] = max(0.02, seconds(answer.report_interval))
                     self._taken_since.setdefault(controller, time.perf_counter())
                     delay_s = FIRST_DELAY_S
             except grpc.RpcError as error:

@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
+from meshlb.checks import parse_address
 from meshlb.controller.balance_service import BalanceService, add_to_server
 from meshlb.controller.changes import Changes
 from meshlb.controller.draining import Draining
@@ -26,7 +27,6 @@ from meshlb.errors import UnavailableError
 from meshlb.policy.fleet import Fleet
 from meshlb.settings import Settings
 from meshlb.v1 import balance_pb2, scale_pb2, scale_pb2_grpc
-from meshlb.wire import parse_address
 
 log = structlog.get_logger()
 

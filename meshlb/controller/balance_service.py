@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 import structlog
 
-from meshlb import wire
+from meshlb import table_wire, wire
 from meshlb.controller import status
 from meshlb.controller.draining import Draining
 from meshlb.controller.refusals import Context, abort, refuse
@@ -23,6 +23,7 @@ from meshlb.controller.ticker import Ticker, Watcher
 from meshlb.errors import ConflictError, InvalidInputError, MeshlbError
 from meshlb.policy.fleet import Fleet
 from meshlb.v1 import balance_pb2, balance_pb2_grpc
+from meshlb.wire_time import duration
 
 log = structlog.get_logger()
 NAME = balance_pb2.DESCRIPTOR.services_by_name["BalanceService"].full_name
@@ -74,7 +75,7 @@ class BalanceService(balance_pb2_grpc.BalanceServiceServicer):
                     ordered = order
                     await context.write(
                         balance_pb2.ReportLoadResponse(
-                            report_interval=wire.duration(order[0]),
+                            report_interval=duration(order[0]),
                             draining=order[1],
                             slot_count=order[2],
                         )
@@ -95,7 +96,7 @@ class BalanceService(balance_pb2_grpc.BalanceServiceServicer):
                 raise InvalidInputError(
                     "message: subscribe, as the first of the stream", reason="NOT_SUBSCRIBED"
                 )
-            wire.check_subscribe(first.subscribe)
+            table_wire.check_subscribe(first.subscribe)
         except InvalidInputError as error:
             await refuse(context, error, "WatchRoutes")
         service, client_id = first.subscribe.service, first.subscribe.client_id
@@ -152,7 +153,7 @@ class BalanceService(balance_pb2_grpc.BalanceServiceServicer):
                 if interval_s != ordered:
                     ordered = interval_s
                     await context.write(
-                        balance_pb2.ReportCallsResponse(report_interval=wire.duration(interval_s))
+                        balance_pb2.ReportCallsResponse(report_interval=duration(interval_s))
                     )
         except InvalidInputError as error:
             await refuse(context, error, "ReportCalls")

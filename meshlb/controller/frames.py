@@ -13,7 +13,7 @@ import struct
 from functools import lru_cache
 from typing import Any
 
-from meshlb import wire
+from meshlb import table_wire
 from meshlb.model import LoadShare, Table
 from meshlb.v1 import balance_pb2, routing_pb2
 
@@ -46,7 +46,9 @@ class TableFrames:
     """One version of a service's table."""
 
     def __init__(self, table: Table) -> None:
-        self._head = wire.table_to_pb(dataclasses.replace(table, nodes=())).SerializeToString()
+        self._head = table_wire.table_to_pb(
+            dataclasses.replace(table, nodes=())
+        ).SerializeToString()
         self._nodes: dict[str, bytes] = {}
 
     def frame(self, table: Table) -> bytes:
@@ -56,7 +58,7 @@ class TableFrames:
         for node in table.nodes:
             part = nodes.get(node.node_id)
             if part is None:
-                message = wire.table_node_to_pb(node)
+                message = table_wire.table_node_to_pb(node)
                 part = nodes[node.node_id] = _record(_TABLE_NODE, message.SerializeToString())
             parts.append(part)
         return _record(_TABLE, b"".join(parts))
@@ -71,7 +73,7 @@ class ShareFrames:
     def frame(self, share: LoadShare) -> bytes:
         """Return the WatchRoutesResponse with this share."""
         nodes = self._nodes
-        head = wire.share_to_pb(dataclasses.replace(share, in_flight={}))
+        head = table_wire.share_to_pb(dataclasses.replace(share, in_flight={}))
         parts = [head.SerializeToString()]
         for node_id, count in share.in_flight.items():
             part = nodes.get(node_id)

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from meshlb import scale_wire
+from meshlb import scale_state_wire, scale_wire
 from meshlb.controller.changes import Asked, Changes
 from meshlb.controller.intent import Intent
 from meshlb.controller.refusals import Context, refuse
@@ -22,7 +22,7 @@ from meshlb.errors import ConflictError, InvalidInputError, MeshlbError
 from meshlb.policy import preview, scale_record
 from meshlb.scale_model import Pause, ScalePolicy
 from meshlb.v1 import scale_pb2, scale_pb2_grpc
-from meshlb.wire import duration, seconds
+from meshlb.wire_time import duration, seconds, timestamp
 
 MOST_DECISIONS, DEFAULT_DECISIONS = 10_000, 100
 MOST_BYTES = 3_000_000
@@ -200,9 +200,9 @@ class ScaleService(scale_pb2_grpc.ScaleServiceServicer):
             )
         until = since = None
         if request.HasField("until_time"):
-            until = scale_wire.unix_seconds(request.until_time)
+            until = seconds(request.until_time)
         if request.HasField("since_time"):
-            since = scale_wire.unix_seconds(request.since_time)
+            since = seconds(request.since_time)
         found = await self._store.decisions(
             request.service,
             0.0 if since is None else since - ROUNDED_S,
@@ -254,7 +254,7 @@ def _decisions(found: list[Recorded]) -> scale_pb2.ListScaleDecisionsResponse:
             decision = scale_record.from_json(one.record_json)
         except InvalidInputError:  # of an older version
             continue
-        message = scale_wire.decision_to_pb(decision, one.decision_id, one.record_json)
+        message = scale_state_wire.decision_to_pb(decision, one.decision_id, one.record_json)
         size += message.ByteSize()
         if size > MOST_BYTES and answer.decisions:
             break
@@ -271,7 +271,7 @@ def _preview(policy: ScalePolicy, found: list[Recorded]) -> scale_pb2.PreviewSca
     return scale_pb2.PreviewScalePolicyResponse(
         points=[
             scale_pb2.ScalePreviewPoint(
-                time=scale_wire.timestamp(point.at),
+                time=timestamp(point.at),
                 recorded_count=point.recorded,
                 preview_count=point.preview,
                 reason=point.reason,

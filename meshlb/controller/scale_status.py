@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from meshlb import scale_wire
+from meshlb import scale_state_wire, scale_wire
 from meshlb.controller.service_scaling import ServiceScaling
 from meshlb.model import NodeState
 from meshlb.policy import scale_record
 from meshlb.policy.service_record import ServiceRecord
 from meshlb.scale_model import Mode, Pause, ReplicaState
 from meshlb.v1 import scale_pb2
-from meshlb.wire import duration
+from meshlb.wire_time import duration
 
 CALLED = (NodeState.ACTIVE, NodeState.UNKNOWN)
 LEAVING = (ReplicaState.DRAINING, ReplicaState.STOPPING)
@@ -32,10 +32,10 @@ def status(
         draining_count=sum(1 for state in states if state is NodeState.DRAINING),
         mode=scale_wire.MODES[Mode.ACTIVE if policy is None else policy.mode],
         replicas=[
-            scale_wire.replica_to_pb(replica, record.in_flight.get(replica.node_id))
+            scale_state_wire.replica_to_pb(replica, record.in_flight.get(replica.node_id))
             for replica in sorted(scaling.replicas, key=lambda r: r.replica_id)
         ],
-        resources=[scale_wire.resources_to_pb(one) for one in scaling.resources],
+        resources=[scale_state_wire.resources_to_pb(one) for one in scaling.resources],
         actuator=scaling.actuator,
         problem="; ".join(filter(None, (
             scaling.policy_problem, scaling.decide_problem, scaling.problem,
@@ -44,7 +44,9 @@ def status(
     if decision is not None:
         message.min_count, message.max_count = decision.least, decision.most
         message.decision.CopyFrom(
-            scale_wire.decision_to_pb(decision, scaling.decision_id, scale_record.to_json(decision))
+            scale_state_wire.decision_to_pb(
+                decision, scaling.decision_id, scale_record.to_json(decision)
+            )
         )
     elif policy is not None:
         message.min_count, message.max_count = policy.min, policy.max

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from meshlb import wire
+from meshlb import table_wire, wire
 from meshlb.model import NodeState
 from meshlb.policy.service_record import ServiceRecord
 from meshlb.v1 import balance_pb2
+from meshlb.wire_time import duration
 
 CALLED = (NodeState.ACTIVE, NodeState.UNKNOWN)
 
@@ -34,15 +35,15 @@ def node_statuses(record: ServiceRecord, now: float) -> list[balance_pb2.NodeSta
         shown = in_table.get(node_id)
         message = balance_pb2.NodeStatus(
             node=wire.node_info_to_pb(node.info),
-            state=wire.STATES[state],
+            state=table_wire.STATES[state],
             reason=reason,
             weight=shown.weight if shown else 0.0,
-            report_age=wire.duration(max(0.0, now - node.report_at)),
+            report_age=duration(max(0.0, now - node.report_at)),
             in_flight_count=node.in_flight,
             applied_version=min(applied, default=0),
         )
         if shown is not None and shown.curve is not None:
-            message.curve.CopyFrom(wire.curve_to_pb(shown.curve))
+            message.curve.CopyFrom(table_wire.curve_to_pb(shown.curve))
         if node.report is not None:
             message.report.CopyFrom(wire.load_report_to_pb(node.report))
         found.append(message)

@@ -18,9 +18,9 @@ import meshlb
 from meshlb.controller.app import Controller
 from meshlb.errors import InvalidInputError, UnavailableError
 from meshlb.model import NodeState
+from meshlb.table_wire import STATES
 from meshlb.testing.node import FakeNode, NodeSpec, Register
 from meshlb.v1 import balance_pb2, balance_pb2_grpc
-from meshlb.wire import STATES
 
 START_LIMIT_S = 60.0
 T = TypeVar("T")

@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from meshlb.wire import parse_address
+from meshlb.checks import parse_address
 from sidecar.probes import Node
 
 PERIOD_S = 0.5

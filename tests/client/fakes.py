@@ -12,7 +12,7 @@ from concurrent import futures
 
 import grpc
 
-from meshlb import wire
+from meshlb import table_wire, wire, wire_time
 from meshlb.model import LoadShare, NodeState, Table, TableNode
 from meshlb.v1 import balance_pb2, balance_pb2_grpc
 
@@ -100,7 +100,7 @@ class FakeController(balance_pb2_grpc.BalanceServiceServicer):
             nodes=tuple(n if isinstance(n, TableNode) else n.info for n in nodes),
             **fields,
         )
-        self.push_pb(wire.table_to_pb(table))
+        self.push_pb(table_wire.table_to_pb(table))
 
     def push_pb(self, message):
         with self._lock:
@@ -109,7 +109,7 @@ class FakeController(balance_pb2_grpc.BalanceServiceServicer):
                 mailbox.put(balance_pb2.WatchRoutesResponse(table=message))
 
     def push_share(self, share=None, in_flight=None, sequence=0, interval_s=10.0):
-        message = wire.share_to_pb(LoadShare(share, in_flight or {}, sequence, interval_s))
+        message = table_wire.share_to_pb(LoadShare(share, in_flight or {}, sequence, interval_s))
         with self._lock:
             for mailbox in self._mailboxes:
                 mailbox.put(balance_pb2.WatchRoutesResponse(share=message))
@@ -144,7 +144,7 @@ class FakeController(balance_pb2_grpc.BalanceServiceServicer):
                 self._mailboxes.remove(mailbox)
 
     def ReportCalls(self, requests, context):  # noqa: N802
-        yield balance_pb2.ReportCallsResponse(report_interval=wire.duration(self.interval_s))
+        yield balance_pb2.ReportCallsResponse(report_interval=wire_time.duration(self.interval_s))
         with contextlib.suppress(Exception):
             for request in requests:
                 self.reports.append(wire.call_report_from_pb(request.report))

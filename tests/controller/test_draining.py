@@ -5,7 +5,7 @@ import uuid
 import grpc
 import pytest
 
-from meshlb import settings, wire
+from meshlb import settings, table_wire
 from meshlb.errors import REASON_KEY
 from meshlb.model import NodeState
 from meshlb.v1 import balance_pb2
@@ -13,7 +13,7 @@ from tests.controller.conftest import load
 from tests.waiting import until
 
 QUICK = settings.parse({"controller": {"grace_s": 0.1, "tick_s": 0.02}})
-DRAINING, ACTIVE = wire.STATES[NodeState.DRAINING], wire.STATES[NodeState.ACTIVE]
+DRAINING, ACTIVE = table_wire.STATES[NodeState.DRAINING], table_wire.STATES[NodeState.ACTIVE]
 
 
 def drain(running, node_id="a", **fields):

@@ -5,7 +5,7 @@ import dataclasses
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshlb import wire
+from meshlb import table_wire
 from meshlb.controller.frames import ShareFrames, TableFrames
 from meshlb.model import LoadShare, NodeState, SpeedCurve, Table, TableNode
 from meshlb.v1 import balance_pb2
@@ -40,7 +40,7 @@ def test_a_table_and_its_parts_are_said_as_whole_messages_would(node_ids):
     for part in (whole, dataclasses.replace(whole, nodes=whole.nodes[1:4]), whole):
         got = balance_pb2.WatchRoutesResponse.FromString(frames.frame(part))
 
-        assert got == balance_pb2.WatchRoutesResponse(table=wire.table_to_pb(part))
+        assert got == balance_pb2.WatchRoutesResponse(table=table_wire.table_to_pb(part))
 
 
 @given(ids, st.lists(st.sampled_from([0.0, 1.0, 2.5, 1e12]), min_size=6, max_size=6))
@@ -53,7 +53,7 @@ def test_shares_are_said_as_whole_messages_would(node_ids, counts):
     ):
         got = balance_pb2.WatchRoutesResponse.FromString(frames.frame(share))
 
-        assert got == balance_pb2.WatchRoutesResponse(share=wire.share_to_pb(share))
+        assert got == balance_pb2.WatchRoutesResponse(share=table_wire.share_to_pb(share))
 
 
 def test_a_table_of_many_nodes_is_whole():

@@ -12,7 +12,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from meshlb import wire
+from meshlb import table_wire, wire, wire_time
 from meshlb.controller.app import Controller
 from meshlb.errors import REASON_KEY, InvalidInputError, UnavailableError
 from meshlb.model import CallReport, Health, LoadReport, NodeCalls, NodeInfo, NodeState
@@ -86,7 +86,7 @@ def load(*args, **named):
 
 def node_states(stub):
     return {
-        n.node.node_id: wire.STATES_BACK[n.state]
+        n.node.node_id: table_wire.STATES_BACK[n.state]
         for n in stub.ListNodes(balance_pb2.ListNodesRequest(), timeout=60).nodes
     }
 
@@ -107,7 +107,7 @@ def subscribe(service="s", client_id="me"):
 def test_a_report_becomes_a_table(stub, opened):
     sidecar = opened(stub.ReportLoad)
     sidecar.send(load("a"))
-    assert wire.seconds(next(sidecar.answers).report_interval) == pytest.approx(0.1)
+    assert wire_time.seconds(next(sidecar.answers).report_interval) == pytest.approx(0.1)
 
     watch = opened(stub.WatchRoutes)
     watch.send(subscribe())
@@ -232,7 +232,7 @@ def test_goodbye_with_drain_withdraws_the_node(stub, opened):
     )
     sidecar.send(goodbye)
 
-    draining = wire.STATES[NodeState.DRAINING]
+    draining = table_wire.STATES[NodeState.DRAINING]
     table = next_table(watch, lambda t: any(n.state == draining for n in t.nodes))
     watch.send(
         balance_pb2.WatchRoutesRequest(

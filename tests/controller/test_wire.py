@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshlb import wire
+from meshlb import checks, table_wire, wire
 from meshlb.errors import InvalidInputError, MeshlbError
 from meshlb.model import (
     CallReport,
@@ -96,7 +96,7 @@ def test_a_load_report_comes_back_as_it_went(report):
 
 @given(tables)
 def test_a_table_comes_back_as_it_went(table):
-    back = wire.table_from_pb(wire.table_to_pb(table))
+    back = table_wire.table_from_pb(table_wire.table_to_pb(table))
 
     assert back.version == table.version
     assert [n.node_id for n in back.nodes] == [n.node_id for n in table.nodes]
@@ -114,7 +114,7 @@ def test_calls_and_shares_come_back_as_they_went():
     share = LoadShare(0.25, {"n": 3.0, "m": 0.0}, counted_sequence=9, interval_s=0.1)
 
     assert wire.call_report_from_pb(wire.call_report_to_pb(calls)) == calls
-    assert wire.share_from_pb(wire.share_to_pb(share)) == share
+    assert table_wire.share_from_pb(table_wire.share_to_pb(share)) == share
 
 
 @given(reports, reports)
@@ -172,8 +172,8 @@ def test_bytes_of_any_kind_raise_nothing_but_the_error_for_it(data):
     for message, convert in (
         (load_pb2.LoadReport(), wire.load_report_from_pb),
         (load_pb2.CallReport(), wire.call_report_from_pb),
-        (routing_pb2.RoutingTable(), wire.table_from_pb),
-        (routing_pb2.LoadShare(), wire.share_from_pb),
+        (routing_pb2.RoutingTable(), table_wire.table_from_pb),
+        (routing_pb2.LoadShare(), table_wire.share_from_pb),
     ):
         try:
             message.ParseFromString(data)
@@ -228,17 +228,17 @@ def test_all_faults_are_told_at_once():
 )
 def test_an_address_that_cannot_be_dialled_is_refused(text):
     with pytest.raises(InvalidInputError, match="HOST:PORT"):
-        wire.parse_address(text)
+        checks.parse_address(text)
 
 
 def test_addresses_are_parsed():
-    assert wire.parse_address("h:80") == ("h", 80)
-    assert wire.parse_address("[::1]:80") == ("::1", 80)
+    assert checks.parse_address("h:80") == ("h", 80)
+    assert checks.parse_address("[::1]:80") == ("::1", 80)
 
 
 def test_a_table_with_a_node_twice_is_refused():
     node = TableNode("n", 1, "h:1")
-    message = wire.table_to_pb(Table("s", "c", 1, 1, True, (node, node)))
+    message = table_wire.table_to_pb(Table("s", "c", 1, 1, True, (node, node)))
 
     with pytest.raises(InvalidInputError, match="stands twice"):
-        wire.table_from_pb(message)
+        table_wire.table_from_pb(message)

@@ -15,7 +15,7 @@ import pytest
 import structlog
 from structlog.testing import LogCapture
 
-from meshlb import wire
+from meshlb import wire_time
 from meshlb.model import NodeInfo
 from meshlb.v1 import balance_pb2, balance_pb2_grpc
 from sidecar.agent import Agent
@@ -48,7 +48,7 @@ class Controller(balance_pb2_grpc.BalanceServiceServicer):
             if ordered != self.interval_s:
                 ordered = self.interval_s
                 yield balance_pb2.ReportLoadResponse(
-                    report_interval=wire.duration(ordered), draining=self.draining
+                    report_interval=wire_time.duration(ordered), draining=self.draining
                 )
 
     async def start(self):

@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from meshlb.wire import parse_address
+from meshlb.checks import parse_address
 
 PERIOD_S = 0.1
 LIMIT_S = 1.0

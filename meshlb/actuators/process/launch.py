@@ -16,9 +16,9 @@ import psutil
 
 from meshlb.actuators.process.entry import Child, Entry
 from meshlb.actuators.process.params import Params, address_of, filled
+from meshlb.checks import parse_address
 from meshlb.errors import UnavailableError
 from meshlb.os_process import TOKEN, name_of
-from meshlb.wire import parse_address
 
 LAST_LINES, LINE_CHARACTERS, TAIL_BYTES = 5, 200, 8192
 KEPT_LOGS = 100
