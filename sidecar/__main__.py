@@ -10,13 +10,11 @@ import time
 from collections.abc import Sequence
 from typing import NoReturn
 
-from meshlb import checks
-
 if __name__ == "__main__" or "meshlb-sidecar" in sys.argv[0]:
     # structlog loads rich, where that is installed, for tracebacks that are never drawn here: 4 MB.
     sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
 
-from meshlb import logs, wire
+from meshlb import checks, logs, wire
 from meshlb.errors import InvalidInputError
 from meshlb.model import NodeInfo
 from sidecar.agent import Agent
