@@ -1,11 +1,11 @@
 """How many sidecars and clients one controller carries, and how fast a change goes through.
 
 S report streams at one report a second and W subscribed clients, spread over 20 services, from two
-processes of their own (``control_load.py``). Nodes' health flips at random; the latency is from
-sending that report until each client whose subset holds the node has a table that shows it, so it
-includes the tick and how late the load's own processes are. A change that a client never saw is
-counted as missed. CPU is of the controller's process alone. Sizes grow until one breaks: changes
-are missed or take over a second, or reports fall behind.
+processes of their own (``control_sidecars.py`` and ``control_clients.py``). Nodes' health flips at
+random; the latency is from sending that report until each client whose subset holds the node has a
+table that shows it, so it includes the tick and how late the load's own processes are. A change
+that a client never saw is counted as missed. CPU is of the controller's process alone. Sizes grow
+until one breaks: changes are missed or take over a second, or reports fall behind.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def measure(streams: int, clients: int, call: bool, args: argparse.Namespace) ->
         )  # fmt: skip
         load = []
         for role in ("sidecars", "clients"):
-            one = processes.python(HERE / "control_load.py", role, controller, options, talk=True)
+            one = processes.python(HERE / f"control_{role}.py", controller, options, talk=True)
             wait_ready(one)
             load.append(one)
         starts_at = time.monotonic() + args.settle
