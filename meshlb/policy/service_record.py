@@ -11,6 +11,7 @@ from meshlb.policy import hysteresis, subsets
 from meshlb.policy.call_flow import CallFlow
 from meshlb.policy.client_record import ClientRecord
 from meshlb.policy.node_record import REPORTS, NodeRecord
+from meshlb.policy.pooling import pooled
 from meshlb.policy.weights import Seen, normalised
 from meshlb.settings import WEIGHTS, ServiceSettings
 
@@ -228,7 +229,10 @@ class ServiceRecord:
         return False
 
     def _table_nodes(self, now: float) -> tuple[TableNode, ...]:
-        curves = {key: n.learner.curve(now, n.info.slots) for key, n in self.nodes.items()}
+        curves = pooled(
+            {key: n.learner.curve(now, n.info.slots) for key, n in self.nodes.items()},
+            {key: n.learner.calls for key, n in self.nodes.items()},
+        )
         raw: dict[str, float | None] = {}
         for key, node in self.nodes.items():
             report = node.report

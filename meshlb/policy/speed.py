@@ -216,11 +216,19 @@ class SpeedLearner:
         if seconds > 0.0:
             source.add(int(max(0.0, occupancy + beside - 0.5)), ended, seconds)
 
+    @property
+    def calls(self) -> float:
+        """How many calls the curve's level rests on; the older count less."""
+        return self._source().short_calls
+
     def curve(self, now: float, slots: int | None) -> SpeedCurve | None:
         """Return the curve learned so far; None until there is evidence enough, or if it is old."""
-        flow, calls = self._flow, self._calls
-        known = flow.short_calls >= ENOUGH_CALLS and flow.ended_at > calls.ended_at - FORGET_S
-        source = flow if known else calls
+        source = self._source()
         if source.short_calls < ENOUGH_CALLS or now - source.ended_at > HOLD_S:
             return None
         return source.curve(now, slots)
+
+    def _source(self) -> _Source:
+        flow, calls = self._flow, self._calls
+        known = flow.short_calls >= ENOUGH_CALLS and flow.ended_at > calls.ended_at - FORGET_S
+        return flow if known else calls

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from meshlb.model import SpeedCurve, TableNode
 from meshlb.policy import hysteresis
 from meshlb.policy.client_record import PRIOR_CALLS, SHARE_SMOOTH_S
+from meshlb.policy.pooling import pooled
 from meshlb.policy.speed import SpeedLearner
 from meshlb.sim.client import SimClient
 from meshlb.sim.nodes import SimNode
@@ -71,7 +72,7 @@ class SimController:
     def _table(self, now: float) -> tuple[TableNode, ...]:
         declared = self._scenario.speeds in (Speeds.SLOTS, Speeds.TRUE)
         slots = [node.slots if declared else None for node in self._nodes]
-        curves = [self._curve(index, slots[index], now) for index in range(len(self._nodes))]
+        curves = self._curves(slots, now)
         known = [1.0 / curve.slope_s for curve in curves if curve is not None]
         mean = sum(known) / len(known) if known else 1.0
         return tuple(
@@ -86,9 +87,14 @@ class SimController:
             for index, curve in enumerate(curves)
         )
 
-    def _curve(self, index: int, slots: int | None, now: float) -> SpeedCurve | None:
+    def _curves(self, slots: list[int | None], now: float) -> list[SpeedCurve | None]:
         if self._scenario.speeds is Speeds.NONE:
-            return None
+            return [None] * len(self._nodes)
         if self._scenario.speeds is Speeds.TRUE:
-            return self._nodes[index].curve()
-        return self._learners[index].curve(now, slots)
+            return [node.curve() for node in self._nodes]
+        learned = zip(self._learners, slots, strict=True)
+        found = pooled(
+            {str(i): learner.curve(now, declared) for i, (learner, declared) in enumerate(learned)},
+            {str(i): learner.calls for i, learner in enumerate(self._learners)},
+        )
+        return list(found.values())

@@ -35,6 +35,9 @@ class Params:
     caution: float = 0.3
     """Part of a node's unloaded latency added to its delay: what takes long also scatters more, so
     this trades a little of the mean for the tail; 0: the mean alone counts."""
+    crowding: float = 0.05
+    """Part of a node's unloaded latency that every call in flight adds, also below its knee: of
+    nodes alike the emptiest is taken, and engines that batch slow down with each call."""
     explore: float = 0.005
     """Part of calls that go to any node alike, so that one that recovered is found out."""
     capacity_floor: float = 0.1
@@ -54,8 +57,14 @@ class _ExpectedDelay:
         capacities = [1.0 / curve.slope_s for curve in by_node]
         least = params.capacity_floor * sum(capacities) / len(capacities)
         drawn = [max(capacity, least) for capacity in capacities]
-        self._nodes: list[tuple[NodeLoad, float, float, float]] = [
-            (one.load, curve.base_s * (1.0 + params.caution), curve.slope_s, 1.0 - curve.knee)
+        self._nodes: list[tuple[NodeLoad, float, float, float, float]] = [
+            (
+                one.load,
+                curve.base_s * (1.0 + params.caution),
+                curve.base_s * params.crowding,
+                curve.slope_s,
+                1.0 - curve.knee,
+            )
             for one, curve in zip(nodes, by_node, strict=True)
         ]
         self._client = client
@@ -114,12 +123,14 @@ class _ExpectedDelay:
             drawn = bisect_right(cumulative, draw() * total, 0, last)
             if drawn == best:
                 continue
-            load, delay_s, slope_s, offset = nodes[drawn]
+            load, delay_s, crowding_s, slope_s, offset = nodes[drawn]
             own = load.in_flight
-            beyond = own * trust / share + offset
+            found = own * trust / share
             if trust < 1.0:
                 others = load.others
-                beyond += (1.0 - trust) * (own if others is None else own + others)
+                found += (1.0 - trust) * (own if others is None else own + others)
+            delay_s += crowding_s * found
+            beyond = found + offset
             if beyond > 0.0:
                 delay_s += slope_s * beyond
             if best < 0 or best_s - delay_s > (width_s and (draw() - 0.5) * width_s):

@@ -82,13 +82,13 @@ class Node:
         until = end_s if self.stopped_at is None else min(end_s, self.stopped_at)
         return max(0.0, until - self.ordered_at)
 
-    def table_node(self, now: float, slots: int) -> TableNode:
+    def table_node(self, curve: SpeedCurve | None, slots: int) -> TableNode:
         """Return what clients are told."""
         return TableNode(
             node_id=self.node_id,
             incarnation=1,
             address=f"{self.node_id}:1",
-            curve=self.learner.curve(now, slots),
+            curve=curve,
             slots=slots,
         )
 

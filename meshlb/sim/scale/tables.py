@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from meshlb.model import TableNode
 from meshlb.policy import hysteresis
+from meshlb.policy.pooling import pooled
 from meshlb.sim.scale.fleet import Fleet, Life, Node
 
 PUBLISH_CHANGE = 0.05
@@ -47,4 +48,8 @@ class Tables:
             self.version += 1
 
     def _told(self, now: float) -> tuple[TableNode, ...]:
-        return tuple(node.table_node(now, self._slots) for node in self.ready)
+        curves = pooled(
+            {node.node_id: node.learner.curve(now, self._slots) for node in self.ready},
+            {node.node_id: node.learner.calls for node in self.ready},
+        )
+        return tuple(node.table_node(curves[node.node_id], self._slots) for node in self.ready)
