@@ -2,8 +2,11 @@
 
 Runs the pickers' own code, and the controller's own learning of speeds, in virtual time on the
 fleet of the design: 5 nodes of 40 ms, 2 of 80, 1 of 160, 4 slots each, exponential; 625 calls/s.
+With a trace of requests to a language model, also on equal servers with continuous batching, where
+least requests is near the best there is.
 
     python benchmarks/simulate_pickers.py [--json] [--seeds N] [--pickers A,B] [--seconds S]
+        [--trace FILE]
 """
 
 from __future__ import annotations
@@ -12,9 +15,12 @@ import argparse
 import json
 import statistics
 import sys
+from pathlib import Path
 from typing import Any
 
 from meshlb.sim.run import run
+from meshlb.sim.scale import bounds, trace
+from meshlb.sim.scale.run import World, simulate
 from meshlb.sim.scenario import IDEAL, Result, Scenario, Speeds
 
 CASES = (
@@ -27,6 +33,10 @@ OTHERS = (
 )  # fmt: skip
 """Compared in the middle case only: most of them are far off at 560/s."""
 OTHERS_CASE = (440, 16, 0.1)
+MODEL_CASES = ((14, 4), (14, 16), (18, 4), (18, 16))
+"""Servers and clients, for the trace: its first 20 minutes, four times."""
+MODEL_PICKERS = ("least_request", "expected_delay", "p2c", "round_robin")
+MODEL_S, MODEL_TIMES = 1200.0, 4.0
 
 
 def figures(results: list[Result]) -> dict[str, float]:
@@ -73,12 +83,37 @@ class Bench:
         }
 
 
+def models(path: Path) -> list[dict[str, Any]]:
+    """Return a row for each picker on equal servers of a language model."""
+    requests = [one for one in trace.load(path) if one.arrival_s < MODEL_S]
+    requests = trace.repeat(requests, MODEL_TIMES)
+    rows = []
+    for nodes, clients in MODEL_CASES:
+        for picker in MODEL_PICKERS:
+            world = World(requests, initial=nodes, clients=clients, picker=picker)
+            done = [call.done_at for call in simulate(world, bounds.Static(nodes)).calls]
+            took = sorted(
+                end - one.arrival_s
+                for end, one in zip(done, requests, strict=True)
+                if end is not None
+            )
+            rows.append(
+                {
+                    "nodes": nodes, "clients": clients, "picker": picker, "calls": len(took),
+                    "p50_s": took[len(took) // 2], "p99_s": took[int(0.99 * len(took))],
+                    "mean_s": statistics.fmean(took),
+                }
+            )  # fmt: skip
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print one JSON array")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=60.0, help="virtual, after 10 to warm up")
     parser.add_argument("--pickers", default=",".join(OTHERS), help="compared in one case each")
+    parser.add_argument("--trace", type=Path, help="requests to a language model, Azure's columns")
     arguments = parser.parse_args()
     bench = Bench(arguments.seeds, arguments.seconds)
     work = [
@@ -105,9 +140,18 @@ def main() -> None:
                 f"{row['left']:5}",
                 flush=True,
             )
+    served = models(arguments.trace) if arguments.trace else []
     if arguments.json:
-        json.dump(rows, sys.stdout, indent=1)
+        json.dump(rows + served, sys.stdout, indent=1)
         print()
+        return
+    if served:
+        print("\nservers clients picker            p50 s  p99 s  mean s")
+    for row in served:
+        print(
+            f"{row['nodes']:7} {row['clients']:7} {row['picker']:16} {row['p50_s']:6.2f} "
+            f"{row['p99_s']:6.2f} {row['mean_s']:7.2f}"
+        )
 
 
 if __name__ == "__main__":
