@@ -101,7 +101,10 @@ class Actuator(Protocol):
     async def resize(
         self, replica_id: str, slots: int | None, cpu_cores: float | None, memory_bytes: int | None
     ) -> bool:
-        """Give a running replica other resources; whether that could be done. None: as it is."""
+        """Give a running replica other resources; whether that could be done. None: as it is.
+
+        Infinite ``cpu_cores``: what it had before it was first given some.
+        """
 
     async def close(self) -> None:
         """Let go without stopping anything: replicas outlive their controller."""

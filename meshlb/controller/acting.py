@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
@@ -36,6 +37,7 @@ SLOW_S = 5.0
 LIMIT_S = 300.0
 """A call that takes longer is given up."""
 FIRST_DELAY_S, LAST_DELAY_S = 0.5, 30.0
+RUNNING = (ReplicaState.READY, ReplicaState.DRAINING)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -114,6 +116,8 @@ class Acting:
         for node_id in self._hands.scaled(scaling.name).keys() - there:
             await self._hands.restore(scaling.name, node_id)  # it is gone, and so is its order
         target, policy = scaling.target, scaling.policy
+        if not scaling.sizing.gives:
+            await self._resize(replicas)
         if target is None or policy is None or policy.mode is not Mode.ACTIVE:
             scaling.problem = ""
             return PERIOD_S
@@ -130,7 +134,8 @@ class Acting:
         again = {r.replica_id for r in replicas if r.node_id in called}
         plan = dataclasses.replace(plan, stop=tuple(r for r in plan.stop if r not in again))
         await self._order(plan, replicas, views, target)
-        await self._resize(replicas)
+        if scaling.sizing.gives:
+            await self._resize(replicas)
         scaling.problem = plan.problem
         busy = any(r.state not in (ReplicaState.READY, ReplicaState.LOST) for r in scaling.replicas)
         return BUSY_PERIOD_S if busy or plan.reasons else PERIOD_S
@@ -169,12 +174,17 @@ class Acting:
         self._given, self._given_at = given, now
 
     async def _resize(self, replicas: Sequence[Replica]) -> None:
-        """Give replicas the cores that they are to have, where the actuator can."""
+        """Give replicas the cores that they are to have, where the actuator can.
+
+        Infinite: those that they were started with, which an earlier controller may have changed.
+        """
         sizing = self._scaling.sizing
         if not self._actuator.capabilities.resizes:
             return
         for replica in replicas:
-            cores = sizing.cores.get(replica.node_id)
+            if replica.state not in RUNNING:
+                continue
+            cores = sizing.cores.get(replica.node_id) if sizing.gives else math.inf
             if cores in (None, sizing.cores_given.get(replica.node_id)):
                 continue
             if self._refused.get(replica.replica_id) == cores:

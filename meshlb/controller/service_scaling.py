@@ -15,6 +15,7 @@ from meshlb.policy.service_record import ServiceRecord
 from meshlb.scale_model import (
     Decision,
     Manual,
+    Mode,
     Replica,
     ReplicaState,
     Resources,
@@ -141,7 +142,7 @@ class ServiceScaling:
         starting = self._starting(record, policy, unix_now)
         self.sample = sample_of(record, now, starting, self.start_up_s)
         scaler = self.scaler
-        self.sizing.look(record, Vertical.OFF if policy is None else policy.vertical, now)
+        self.sizing.look(record, _vertical(policy), now)
         if scaler is None:
             return None
         scaler.manual = self.manual(unix_now)
@@ -202,3 +203,11 @@ class ServiceScaling:
                 self.start_ups_s = [*self.start_ups_s, took_s][-MOST_START_UPS:]
         self._seen_starting = starting
         return sum(1 for since in starting.values() if unix_now - since <= limit_s)
+
+
+def _vertical(policy: ScalePolicy | None) -> Vertical:
+    """Return what is done about sizes: to observe is to give no order, of sizes neither."""
+    if policy is None:
+        return Vertical.OFF
+    gives = policy.mode is Mode.ACTIVE or policy.vertical is not Vertical.APPLY
+    return policy.vertical if gives else Vertical.RECOMMEND

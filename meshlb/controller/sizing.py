@@ -23,7 +23,9 @@ class Sizing:
         self.cores: dict[str, float] = {}
         """Cores that nodes are to have, by node_id; the actuator's task gives them."""
         self.cores_given: dict[str, float] = {}
-        """Cores that the actuator has given, by node_id."""
+        """Cores that the actuator has given, by node_id; infinite: as it was started."""
+        self.gives = False
+        """Whether sizes are given at all; else nodes are to have what they were started with."""
         self._uses = UseHistory()
         self._looked_at = self._told_at = -math.inf
 
@@ -33,7 +35,10 @@ class Sizing:
             return
         self._looked_at = now
         self._uses.observe({key: _use(record, key) for key in record.nodes}, now)
-        if vertical is not Vertical.APPLY:
+        given = self.cores_given
+        self.cores_given = {key: cores for key, cores in given.items() if key in record.nodes}
+        self.gives = vertical is Vertical.APPLY
+        if not self.gives:
             self.cores = {}
             for node in record.nodes.values():
                 node.slots_order = None
@@ -51,7 +56,7 @@ class Sizing:
         nodes = () if record.table is None else record.table.nodes
         curves = {node.node_id: node.curve for node in nodes}
         return {
-            key: Has(node.info.slots, self.cores_given.get(key), curves.get(key))
+            key: Has(node.info.slots, self._limit(key), curves.get(key))
             for key, node in record.nodes.items()
         }
 
@@ -75,13 +80,18 @@ class Sizing:
         if node is None:
             return one
         slots = node.slots_order is not None and node.limit is not None
-        cores = self.cores_given.get(one.node_id)
+        cores = self._limit(one.node_id)
         return dataclasses.replace(
             one,
             current_slots=node.info.slots,
             current_cpu_cores=cores,
             applied=slots or (cores is not None and cores == self.cores.get(one.node_id)),
         )
+
+    def _limit(self, node_id: str) -> float | None:
+        """Return the cores that a node is held to; None: it is not."""
+        cores = self.cores_given.get(node_id)
+        return None if cores == math.inf else cores
 
 
 def _use(record: ServiceRecord, node_id: str) -> Use:

@@ -1,6 +1,7 @@
 """The process actuator's free ports, and what it can change of a server that runs."""
 
 import asyncio
+import math
 import os
 import socket
 
@@ -78,6 +79,36 @@ def test_cores_are_given_to_every_thread(bench):
                 await actuator.resize(replica.replica_id, None, -1.0, None)
 
     asyncio.run(run())
+
+
+def test_cores_that_were_given_are_given_back_even_by_another_controller(bench):
+    async def run():
+        async with bench.actuator("worker") as actuator:
+            await actuator.apply(bench.order(1, start=1))
+            (replica,) = await bench.ready(actuator)
+            name, pid = replica.replica_id, bench.pid(replica.replica_id)
+            before = os.sched_getaffinity(pid)
+            assert await actuator.resize(name, None, math.inf, None)  # none were given
+            assert bench.ledger.entries()[name]["cpus_before"] is None
+            assert await actuator.resize(name, None, 1.0, None)
+            assert await actuator.resize(name, None, 2.0, None)
+            assert set(bench.ledger.entries()[name]["cpus_before"]) == before
+            assert await actuator.resize(name, None, 1.0, None)
+        async with bench.actuator("worker") as actuator:
+            assert {len(os.sched_getaffinity(thread)) for thread in threads(pid)} == {1}
+            assert await actuator.resize(name, None, math.inf, None)
+            assert {frozenset(os.sched_getaffinity(one)) for one in threads(pid)} == {
+                frozenset(before)
+            }
+            assert bench.ledger.entries()[name]["cpus_before"] is None
+
+    asyncio.run(run())
+
+
+def threads(pid):
+    """Return the threads of a server, and its children."""
+    found = psutil.Process(pid)
+    return [thread.id for thread in found.threads()] + [child.pid for child in found.children()]
 
 
 def test_nice_is_set_on_every_thread(bench):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import time
 
 import pytest
@@ -10,6 +11,7 @@ from meshlb.actuators import Capabilities
 from meshlb.controller import acting as module
 from meshlb.controller.acting import Acting, Hands
 from meshlb.controller.intent import Intent, Learned
+from meshlb.controller.nodes_view import node_views
 from meshlb.controller.service_scaling import ServiceScaling
 from meshlb.errors import UnavailableError
 from meshlb.model import LoadReport, NodeInfo, NodeState
@@ -78,10 +80,13 @@ class World:
         )
         self.actuator = Actuator()
         self.withdrawn = {}
+        self.meanwhile = lambda: None
+        """What happens while an order to withdraw a node is written."""
 
         async def withdraw(service, node_id, reason):
             self.withdrawn[node_id] = reason
             self.fleet.drain(service, node_id, reason)
+            self.meanwhile()
 
         async def restore(service, node_id):
             self.withdrawn.pop(node_id, None)
@@ -104,6 +109,16 @@ class World:
         self.scaling.take_intent(Intent(manual=Manual(count=count)))
         self.tick()
         self.acting.wake()
+
+    def call_again(self, node_id):
+        """Do as an operator who ends a drain."""
+        self.withdrawn.pop(node_id)
+        self.fleet.undrain("s", node_id)
+
+    async def rounds(self):
+        """Wait until some rounds have begun from now on."""
+        before = self.actuator.calls.count("observe")
+        await self.until(lambda: self.actuator.calls.count("observe") > before + 5)
 
     async def until(self, check):
         async with asyncio.timeout(20):
@@ -233,14 +248,54 @@ def test_a_lost_replica_is_replaced():
     acts(test)
 
 
-def test_cores_that_are_to_be_given_are_given_once():
+def test_cores_are_given_once_and_given_back_once_when_sizes_are_not_given_any_more():
     async def test(world):
         await world.until(lambda: len(world.record.nodes) == 2)
-        replica_id = next(iter(world.actuator.running))
-        world.scaling.sizing.look = lambda *_: None
-        world.scaling.sizing.cores[replica_id] = 1.5
-        observed = world.actuator.calls.count("observe")
-        await world.until(lambda: world.actuator.calls.count("observe") > observed + 5)
-        assert world.actuator.resized == [(replica_id, 1.5)]
+        first, second = world.actuator.running
+        sizing = world.scaling.sizing
+        sizing.look = lambda *_: None
+        sizing.gives = True
+        sizing.cores_given.clear()
+        sizing.cores[first] = 1.5
+        world.actuator.resized.clear()
+        await world.rounds()
+        assert world.actuator.resized == [(first, 1.5)]
+        sizing.gives = False
+        sizing.cores.clear()
+        await world.rounds()
+        assert world.actuator.resized[1:] == [(first, math.inf), (second, math.inf)]
+
+    acts(test)
+
+
+def test_cores_that_an_earlier_controller_gave_are_given_back_without_a_policy_that_acts():
+    async def test(world):
+        world.actuator.add("r0")
+        await world.until(lambda: ("r0", math.inf) in world.actuator.resized)
+        assert world.actuator.orders == []
+
+    acts(test, mode=Mode.OBSERVE)
+
+
+def test_a_drained_node_that_an_operator_gives_calls_again_is_not_stopped():
+    async def test(world):
+        await world.until(lambda: len(world.record.nodes) == 2)
+        first, second = world.actuator.running
+        world.actuator.gate.clear()  # the next round waits until all is as it is to be
+        looks = world.actuator.calls.count("observe")
+        await world.until(lambda: world.actuator.calls.count("observe") > looks)
+        world.withdrawn[first] = "scale-in"
+        world.fleet.drain("s", first, "scale-in")
+        await world.until(
+            lambda: node_views(world.record, {}, time.monotonic(), 0.0)[first].drained
+        )
+        world.meanwhile = lambda: world.call_again(first)
+        world.want(0)
+        world.actuator.gate.set()
+        await world.until(lambda: world.actuator.orders[-1].target == 0)
+        order = next(o for o in world.actuator.orders if o.target == 0)
+        world.meanwhile = lambda: None
+        assert second in order.withdrawn
+        assert order.stop == ()
 
     acts(test)

@@ -92,8 +92,8 @@ class ProcessActuator:
     ) -> bool:
         """Set CPU affinity or nice of all of a server's threads; whether all asked for was done.
 
-        Slots are enforced elsewhere: here they are what its sidecar says when it starts again.
-        The memory of a running process cannot be set.
+        Infinite cores: as it was started. Slots are enforced elsewhere: here they are what its
+        sidecar says when it starts again. The memory of a running process cannot be set.
         """
         replica = self._replicas.get(replica_id)
         if replica is None or replica.state not in _LIVE:
@@ -102,12 +102,15 @@ class ProcessActuator:
             await replica.set_slots(slots)
         if cpu_cores is None:
             return memory_bytes is None
-        if not 0 < cpu_cores < math.inf:
+        if not cpu_cores > 0:
             raise InvalidInputError(f"cpu_cores = {cpu_cores}: above 0")
+        if cpu_cores == math.inf:
+            return await replica.give_back_cores() and memory_bytes is None
         how = self._home.params.resize
         if how == "off":
             return False
         others = [r.entry.server for r in self._replicas.values() if r is not replica]
+        await replica.keep_cores(how)
         done = await asyncio.to_thread(
             resizing.set_cores, replica.entry.server, cpu_cores, how, others
         )

@@ -58,6 +58,10 @@ class Entry:
     """Where its sidecar reports to."""
     server: Child = field(default_factory=Child)
     sidecar: Child = field(default_factory=Child)
+    cpus_before: list[int] | None = None
+    """CPUs that its server might run on before cores were given to it; None: none were."""
+    nice_before: int | None = None
+    """Its server's nice before; None: as above."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it for the ledger."""
@@ -72,6 +76,8 @@ class Entry:
             "controllers": self.controllers,
             "server": self.server.to_json(),
             "sidecar": self.sidecar.to_json(),
+            "cpus_before": self.cpus_before,
+            "nice_before": self.nice_before,
         }
 
     @classmethod
@@ -79,6 +85,7 @@ class Entry:
         """Read it back. Raises InvalidInputError for what ``to_json`` never wrote."""
         try:
             slots = raw["slots"]
+            cpus, nice = raw.get("cpus_before"), raw.get("nice_before")
             return cls(
                 replica_id=replica_id,
                 ordered_at=float(raw["ordered_at"]),
@@ -90,6 +97,8 @@ class Entry:
                 controllers=str(raw["controllers"]),
                 server=Child.from_json(raw["server"]),
                 sidecar=Child.from_json(raw["sidecar"]),
+                cpus_before=None if cpus is None else [int(cpu) for cpu in cpus],
+                nice_before=None if nice is None else int(nice),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InvalidInputError(

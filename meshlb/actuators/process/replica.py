@@ -17,7 +17,7 @@ import structlog
 
 from meshlb import os_process
 from meshlb.actuators import Context
-from meshlb.actuators.process import ending, health, launch, watch
+from meshlb.actuators.process import ending, health, launch, resizing, watch
 from meshlb.actuators.process.backoff import BackOff
 from meshlb.actuators.process.entry import Child, Entry
 from meshlb.actuators.process.params import Params, address_of
@@ -93,6 +93,32 @@ class LocalReplica:
         """Have its next sidecar tell these slots."""
         self.entry.slots = slots
         await watch.whole(self._record)
+
+    async def keep_cores(self, how: str) -> None:
+        """Write down what its server has by "affinity" or "nice" before that is first changed."""
+        entry = self.entry
+        found = await asyncio.to_thread(resizing.before, entry.server, how)
+        if isinstance(found, list) and entry.cpus_before is None:
+            entry.cpus_before = found
+        elif isinstance(found, int) and entry.nice_before is None:
+            entry.nice_before = found
+        else:
+            return
+        await watch.whole(self._record)
+
+    async def give_back_cores(self) -> bool:
+        """Give its server what it had before ``keep_cores``; whether that could be done."""
+        entry = self.entry
+        cpus, nice = entry.cpus_before, entry.nice_before
+        if cpus is None and nice is None:
+            return True
+        done = await asyncio.to_thread(resizing.restore, entry.server, cpus, nice)
+        log.info("replica_cores_given_back", replica=entry.replica_id, cpus=cpus, nice=nice,
+                 done=done)  # fmt: skip
+        if done:
+            entry.cpus_before = entry.nice_before = None
+            await watch.whole(self._record)
+        return done
 
     async def let_go(self) -> None:
         """Look after it no longer; its processes run on."""

@@ -35,6 +35,26 @@ def set_cores(child: Child, cores: float, how: str, others: Sequence[Child]) -> 
         return False
 
 
+def before(child: Child, how: str) -> list[int] | int | None:
+    """Return the CPUs that a server may run on, or its nice; None: that cannot be told here."""
+    try:
+        if child.name is None:
+            return None
+        process = psutil.Process(child.name.pid)
+        return process.nice() if how == "nice" else process.cpu_affinity()
+    except (AttributeError, OSError, psutil.Error):
+        return None
+
+
+def restore(child: Child, cpus: list[int] | None, nice: int | None) -> bool:
+    """Give a server back what it had (``before``); whether all its threads took it."""
+    try:
+        cpus_taken = cpus is None or _on_all(child, cpus=cpus)
+        return (nice is None or _on_all(child, nice=nice)) and cpus_taken
+    except (AttributeError, OSError, ValueError, psutil.Error):  # no such CPU any more, or no right
+        return False
+
+
 def _allowed() -> list[int]:
     return list(psutil.Process().cpu_affinity() or ())
 
