@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshlb import os_process
-from meshlb.actuators import Context, Order
+from meshlb.actuators import Context, Order, command
 from meshlb.actuators.command import Params, build
 from meshlb.actuators.command.answer import replicas_of
 from meshlb.errors import InvalidInputError, MeshlbError, UnavailableError
@@ -45,8 +45,19 @@ def order(target, start=0, stop=(), **more):
     return Order("s", target, start, stop, 7, "load", **more)
 
 
-def made(*command, **params):
-    return build("s", Params(**{"command": command, "observe_s": 0.0} | params), Context("", None))
+class Ledger(dict):
+    """In memory."""
+
+    def entries(self):
+        return dict(self)
+
+    put = dict.__setitem__
+    remove = dict.__delitem__
+
+
+def made(*command, ledger=None, **params):
+    told = Params(**{"command": command, "observe_s": 0.0} | params)
+    return build("s", told, Context("", Ledger() if ledger is None else ledger))
 
 
 @pytest.fixture
@@ -190,6 +201,50 @@ def test_closing_ends_a_run_under_way(tmp_path):
             await looking
 
     asyncio.run(run())
+
+
+def test_without_a_controller_it_is_told_to_stop_all(program, tmp_path, monkeypatch):
+    ledger, said = Ledger(), []
+
+    async def run():
+        actuator = made(*program, ledger=ledger, env={"KEY": "secret"})
+        await actuator.apply(order(2, start=2))
+        assert "secret" not in json.dumps(ledger)
+        monkeypatch.delenv("KEY", raising=False)
+        with pytest.raises(UnavailableError, match="s: its program wants KEY in its environment"):
+            await command.stop_all(ledger, said.append)
+        assert (len(ledger), said) == (1, [])
+        monkeypatch.setenv("KEY", "secret")
+        await command.stop_all(ledger, said.append)
+
+    asyncio.run(run())
+    assert said == ["s r0: stopped by its program", "s r1: stopped by its program"]
+    assert lines(tmp_path, "orders")[-1] == {
+        "service": "s", "target": 0, "start": 0, "stop": ["r0", "r1"], "withdrawn": [],
+        "decision_id": 0, "reason": "meshlb down"}  # fmt: skip
+    assert not ledger
+
+
+def test_what_its_program_does_not_stop_is_named_and_stays_in_the_ledger(tmp_path, monkeypatch):
+    monkeypatch.setattr(command.ending, "LIMIT_S", 0.0)
+    listed = json.dumps({"replicas": [{"replica_id": "vm-7", "state": "ready"}]})
+    ledger, said = Ledger(), []
+
+    async def run():
+        actuator = made(sys.executable, "-c", f"print({listed!r})", ledger=ledger)
+        await actuator.apply(order(1, start=1))
+        with pytest.raises(UnavailableError, match="s: vm-7: still listed by its program"):
+            await command.stop_all(ledger, said.append)
+
+    asyncio.run(run())
+    assert (len(ledger), said) == (1, [])
+
+
+@pytest.mark.parametrize("entry", [{}, {"service": "s", "command": [], "limit_s": 1, "cwd": "",
+                                        "env": []}])  # fmt: skip
+def test_a_ledger_that_it_never_wrote_is_refused(entry):
+    with pytest.raises(InvalidInputError, match="ledger entry 'x'"):
+        asyncio.run(command.stop_all(Ledger(x=entry), print))
 
 
 GOOD = {"replica_id": "a", "node_id": "n", "state": "ready", "since": 5, "reason": "up"}

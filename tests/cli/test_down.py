@@ -168,13 +168,13 @@ def test_what_is_no_state_file_is_refused_and_none_is_made(tmp_path, content):
 def test_what_another_kind_started_is_said_and_the_rest_is_stopped(tmp_path, capsys):
     path = tmp_path / "state.db"
     store = Store(path, 60.0)
-    store.ledger("a", "command").put("a-1", {"x": 1})
+    store.ledger("a", "none").put("a-1", {"x": 1})
     store.ledger("b", "process").put("b-1", {"node_id": "b-1"})
     store.ledger("c", "gone-plugin").put("c-1", {})
     store._thread.submit(store._file.close).result()
     with pytest.raises(UnavailableError) as raised:
         down.run(argparse.Namespace(state=str(path)))
-    assert "a: a-1: started by actuator 'command'" in str(raised.value)
+    assert "a: a-1: started by actuator 'none'" in str(raised.value)
     assert "'b-1'" in str(raised.value)
     assert "gone-plugin" in str(raised.value)
     assert "b-1: not stopped" in capsys.readouterr().out
