@@ -45,7 +45,7 @@ def status(
         message.min_count, message.max_count = decision.least, decision.most
         message.decision.CopyFrom(
             scale_state_wire.decision_to_pb(
-                decision, scaling.decision_id, scale_record.to_json(decision)
+                decision, scaling.live_id, scale_record.to_json(decision)
             )
         )
     elif policy is not None:

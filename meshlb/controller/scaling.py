@@ -179,7 +179,7 @@ class Scaling:
         due, changed = scaling.record_due(now) if decision is not None else (False, False)
         if decision is not None and due:
             self._last_id += 1
-            scaling.decision_id = self._last_id
+            scaling.recorded_as(self._last_id)
             recorded = Recorded(
                 self._last_id, scaling.name, unix_now, changed, scale_record.to_json(decision)
             )

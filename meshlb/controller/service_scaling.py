@@ -57,6 +57,7 @@ class ServiceScaling:
         self.decision: Decision | None = None
         self.decision_id = 0
         """Last recorded decision of this service."""
+        self._recorded: Decision | None = None
         self.replicas: Sequence[Replica] = ()
         self.sizing = Sizing()
         self.problem = ""
@@ -150,6 +151,15 @@ class ServiceScaling:
         scaler.observe(self.sample, now)
         self.decision = scaler.decide(now, unix_now)
         return self.decision
+
+    @property
+    def live_id(self) -> int:
+        """Id of the last decision if it is recorded, as most are not; else 0."""
+        return self.decision_id if self.decision is self._recorded else 0
+
+    def recorded_as(self, decision_id: int) -> None:
+        """Take the last decision as recorded under that id."""
+        self.decision_id, self._recorded = decision_id, self.decision
 
     def record_due(self, now: float) -> tuple[bool, bool]:
         """Return whether the last decision is to be recorded, and whether it changed anything."""

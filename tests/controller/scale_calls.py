@@ -34,6 +34,11 @@ def get(running, service="s"):
     return running.scale.GetScale(scale_pb2.GetScaleRequest(service=service), timeout=10).scale
 
 
+def recorded(running, **fields):
+    request = scale_pb2.ListScaleDecisionsRequest(service="s", **fields)
+    return running.scale.ListScaleDecisions(request, timeout=10).decisions
+
+
 def refused(call, *args):
     with pytest.raises(grpc.RpcError) as caught:
         call(*args, timeout=10)

@@ -7,7 +7,7 @@ import pytest
 
 from meshlb.errors import ConflictError, InvalidInputError
 from meshlb.v1 import scale_pb2
-from tests.controller.scale_calls import SCALED, get, refused, set_scale
+from tests.controller.scale_calls import SCALED, get, recorded, refused, set_scale
 from tests.waiting import until
 
 
@@ -43,27 +43,36 @@ def test_every_change_of_the_target_is_recorded_with_its_reasons(running):
     for count in (3, 6):
         controller.scale.SetScale(set_scale(count=count), timeout=10)
 
-    def recorded(**fields):
-        request = scale_pb2.ListScaleDecisionsRequest(service="s", **fields)
-        return controller.scale.ListScaleDecisions(request, timeout=10).decisions
-
-    newest = recorded(limit=1)[0]
-    targets = [d.target_count for d in recorded(changes_only=True)]
+    newest = recorded(controller, limit=1)[0]
+    targets = [d.target_count for d in recorded(controller, changes_only=True)]
     assert newest.target_count == 6
     assert newest.reason
     assert newest.record_json
     assert targets[:2] == [6, 3]
-    ids = [d.decision_id for d in recorded()]
+    ids = [d.decision_id for d in recorded(controller)]
     assert ids == sorted(ids, reverse=True)
     assert len(set(ids)) == len(ids)
     until_time = newest.decide_time
-    assert recorded(until_time=until_time)[0] == newest
+    assert recorded(controller, until_time=until_time)[0] == newest
     until_time.FromNanoseconds(until_time.ToNanoseconds() - 1_000_000)
-    assert recorded(until_time=until_time)[0].target_count == 3
+    assert recorded(controller, until_time=until_time)[0].target_count == 3
     request = scale_pb2.ListScaleDecisionsRequest(service="s", limit=-5)
     code, reason, text = refused(controller.scale.ListScaleDecisions, request)
     assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_LIMIT")
     assert "limit = -5" in text
+
+
+def test_the_last_decision_has_an_id_only_if_it_is_the_one_recorded_under_it(running):
+    controller = running(SCALED)
+    answer = controller.scale.SetScale(set_scale(count=3), timeout=10).scale
+    (one,) = [d for d in recorded(controller) if d.decision_id == answer.decision.decision_id]
+    assert one == answer.decision
+
+    until(lambda: get(controller).decision.decide_time.ToNanoseconds()
+          > one.decide_time.ToNanoseconds())  # fmt: skip
+    last = get(controller).decision
+    kept = {d.decision_id: d for d in recorded(controller)}
+    assert last.decision_id == 0 or kept[last.decision_id] == last
 
 
 def test_what_was_answered_outlives_the_controller(running, tmp_path):
@@ -75,7 +84,7 @@ def test_what_was_answered_outlives_the_controller(running, tmp_path):
     controller.scale.SetScale(set_scale(count=6, reason="by hand"), timeout=10)
     pause = scale_pb2.PauseScaleRequest(service="s", request_id="pause")
     before = controller.scale.PauseScale(pause, timeout=10).scale
-    last_id = get(controller).decision.decision_id
+    last_id = recorded(controller)[0].decision_id
     controller.stop()
 
     controller = running(SCALED, state)
@@ -84,7 +93,7 @@ def test_what_was_answered_outlives_the_controller(running, tmp_path):
     assert (after.etag, after.manual, after.pause) == (before.etag, before.manual, before.pause)
     assert controller.scale.PutScalePolicy(put, timeout=10) == first
     until(lambda: get(controller).target_count == 6)
-    until(lambda: get(controller).decision.decision_id > last_id)
+    until(lambda: recorded(controller)[0].decision_id > last_id)
 
 
 def test_a_state_file_is_held_by_one_controller(running, tmp_path):
