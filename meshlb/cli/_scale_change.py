@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import grpc
 
-from meshlb.cli import _ask, _scale_text, _times
+from meshlb.cli import _ask, _explain_next, _scale_explain, _scale_text, _text, _times
 from meshlb.errors import InvalidInputError, UnavailableError
 from meshlb.v1 import scale_pb2, scale_pb2_grpc
 
@@ -78,7 +78,7 @@ def run_set(args: argparse.Namespace) -> int:
     if args.json:
         print(_ask.as_json(scale))
         return 0
-    now = datetime.now(UTC)
+    now, columns = datetime.now(UTC), _text.width() - 2
     lines = [f"{scale.service}: {_scale_text.headline(scale)}", *_scale_text.by_hand(scale, now)]
     if scale.manual.HasField("count") and not (
         scale.min_count <= scale.manual.count <= scale.max_count
@@ -87,6 +87,11 @@ def run_set(args: argparse.Namespace) -> int:
             f"but       bounds of {scale.min_count} to {scale.max_count} hold; "
             "--min and --max set others"
         )
+    if args.clear and scale.HasField("decision"):
+        # The count may well stay for a while: say why, and when it may change.
+        record = _scale_explain.record_of(scale.decision)
+        lines += _text.hang("", _scale_text.why(scale.decision), columns).splitlines()
+        lines += _explain_next.holds(scale.decision, record, columns).splitlines()
     print("\n  ".join(lines))
     return 0
 

@@ -20,10 +20,14 @@ LEAST_SURGE = 2
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A decision, and whether the panic window is above its threshold now."""
+    """A decision, and what is to be remembered of it besides."""
 
     decision: Decision
     surge: bool
+    """Whether the panic window is above its threshold now."""
+    wanted: int
+    """What the windows remember as wanted: the merged count, or what the bounds let through of a
+    count set by hand, since nobody ever had more nodes of that."""
 
 
 def decide(policy: ScalePolicy, inputs: Inputs) -> Decision:
@@ -61,7 +65,7 @@ def judge(policy: ScalePolicy, inputs: Inputs) -> Judged:
         inputs=inputs,
         policy=policy,
     )
-    return Judged(decision, surge)
+    return Judged(decision, surge, target if merged.overridden else merged.count)
 
 
 def hurried(inputs: Inputs) -> Inputs:

@@ -56,7 +56,9 @@ def preview(policy: ScalePolicy, decisions: Sequence[Decision]) -> Preview:
             preview_s += elapsed_s * target
         judged = judge(policy, _own(policy, inputs, target, memory))
         made = judged.decision
-        memory.take(made.raw, made.target, panic=made.panic, surge=judged.surge, now=inputs.now)
+        memory.take(
+            judged.wanted, made.target, panic=made.panic, surge=judged.surge, now=inputs.now
+        )
         changed = before is None or recorded.target != before.target or made.target != target
         target = made.target
         if changed:

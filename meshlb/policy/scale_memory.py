@@ -46,10 +46,10 @@ class ScaleMemory:
         self._most_target.add(previous, now)
         self._least_target.add(previous, now)
 
-    def take(self, raw: int, target: int, *, panic: bool, surge: bool, now: float) -> None:
+    def take(self, wanted: int, target: int, *, panic: bool, surge: bool, now: float) -> None:
         """Remember one decision."""
-        self._most_wanted.add(raw, now)
-        self._least_wanted.add(raw, now)
+        self._most_wanted.add(wanted, now)
+        self._least_wanted.add(wanted, now)
         self._most_target.add(target, now)
         self._least_target.add(target, now)
         if surge:

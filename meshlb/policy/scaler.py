@@ -144,7 +144,7 @@ class Scaler:
         decision = judged.decision
         assert self._memory is not None
         self._memory.take(
-            decision.raw, decision.target, panic=decision.panic, surge=judged.surge, now=now
+            judged.wanted, decision.target, panic=decision.panic, surge=judged.surge, now=now
         )
         self.target = decision.target
         if decision.target < decision.inputs.previous:

@@ -35,9 +35,10 @@ def test_set_of_bounds_alone_sets_no_count_and_each_change_has_its_own_name(fake
     fake.answers["SetScale"] = scale_pb2.SetScaleResponse(scale=status())
 
     meshlb("scale", "set", "llama", "--min", 2)
-    meshlb("scale", "set", "llama", "--clear")
+    _, out, _ = meshlb("scale", "set", "llama", "--clear")
 
     bounds, clear = fake.asked["SetScale"]
+    assert "HELD  scale-in, by window\n  NEXT  rises as soon as a rule wants more; falls by " in out
     assert not bounds.manual.HasField("count")
     assert not clear.HasField("manual")
     assert len({bounds.request_id, clear.request_id, ""}) == 3

@@ -140,6 +140,21 @@ class TestScaleIn:
         first = next(at for at, target in world.targets if target < 8)
         assert first - fell >= 300.0
 
+    def test_a_count_set_by_hand_is_left_after_the_window_and_named_as_the_bounds_had_it(self):
+        world = World(policy(max=8), ready=1)
+        world.run(60, 5.0)
+        world.scaler.manual = Manual(count=30)
+        world.run(400, 5.0, tick=0.5)
+        assert world.scaler.target == 8
+        world.scaler.manual = None
+        cleared = world.now
+        world.run(1, 5.0)
+        assert world.decisions[-1].reason.endswith("but 8 was wanted within 300 s")
+        world.run(400, 5.0, tick=0.5)
+        assert world.scaler.target == 1
+        first = next(at for at, target in world.targets if at > cleared and target < 8)
+        assert first - cleared == pytest.approx(300.0, abs=1.0)
+
     def test_noise_makes_no_reversals(self):
         world = World(policy(RuleSpec("reserve", {"target": 10.0})), ready=6)
 
