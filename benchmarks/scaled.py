@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -37,23 +37,27 @@ class Scaled:
         policy: Mapping[str, object],
         rules: str = "",
         start_s: float = 0.0,
+        command: Sequence[str] = (),
+        slots: int | None = None,
     ) -> None:
         """``policy`` is the table of the service's scale; ``rules`` is TOML to follow it.
 
-        ``start_s``: what a server takes to load its model.
+        ``start_s``: what a server takes to load its model. ``command``: of another server than
+        the streaming one; ``slots``: what it declares.
         """
         self.folder = folder
         self.state = folder / "state.db"
         self.log = folder / "controller.log"
         config = folder / "meshlb.toml"
-        command = [sys.executable, str(HERE / "streaming_server.py"), "{address}", str(start_s)]
+        streaming = [sys.executable, str(HERE / "streaming_server.py"), "{address}", str(start_s)]
         lines = [f"[service.{SERVICE}.scale]", *(f"{k} = {_toml(v)}" for k, v in policy.items())]
         lines += [
             rules,
             f"[service.{SERVICE}.actuator]",
             'kind = "process"',
-            f"command = {_toml(command)}",
+            f"command = {_toml(list(command) or streaming)}",
             f"log_dir = {_toml(str(folder / 'logs'))}",
+            *([] if slots is None else [f"slots = {slots}"]),
         ]
         config.write_text("\n".join(lines))
         port = free_port()

@@ -86,3 +86,15 @@ def test_faults_counts_the_calls_of_the_calm_and_of_the_faults_phase(figures):
     assert one["calls"] > 400
     assert one["calm_p99_ms"] >= 40  # what its servers take
     assert one["failed"] < one["calls"] / 2, one["most_failed_of"]
+
+
+def test_the_simulator_is_held_against_the_same_calls_on_real_processes(figures):
+    text, found = figures("validate_simulator.py")
+    for kind in ("fixed", "scaled"):
+        real, simulated = found[kind]["real"], found[kind]["simulated"]
+        assert real["failed"] == 0, text
+        assert {real["calls"]} == {one["calls"] for one in simulated}
+        for one in (real, *simulated):
+            assert 0 < one["p50_ms"] <= one["p99_ms"]
+            assert 0 <= one["attainment"] <= 1
+            assert one["node_seconds"] > 0
