@@ -172,6 +172,8 @@ class Table:
     """Name of the picker to use unless the channel names one; empty: the client's default."""
     idempotent_methods: tuple[str, ...] = ()
     """Full method names, or prefixes ending in "/", that may be sent twice."""
+    starting: bool = False
+    """More nodes start, so that a call which every node refuses has one to wait for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,7 @@ def table_to_pb(table: Table) -> routing_pb2.RoutingTable:
         complete=table.complete,
         picker=table.picker,
         idempotent_methods=table.idempotent_methods,
+        starting=table.starting,
         nodes=[table_node_to_pb(node) for node in table.nodes],
     )
 
@@ -116,6 +117,7 @@ def table_from_pb(message: routing_pb2.RoutingTable) -> Table:
         nodes=tuple(nodes),
         picker=message.picker,
         idempotent_methods=tuple(message.idempotent_methods),
+        starting=message.starting,
     )
 
 

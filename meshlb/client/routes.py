@@ -44,6 +44,8 @@ class Routes:
         self.client = ClientLoad()
         self.nodes: dict[tuple[str, int, str, str], Node] = {}
         self.table: Table | None = None
+        self.starting = False
+        """More nodes start, as the controller says that is watched; without one nobody knows."""
         self.generation = 0
         self.waiting = 0
         self.refusal: str | None = None
@@ -81,6 +83,7 @@ class Routes:
             letting_go = [n.let_go() for n in fresh.values() if n.link is not None
                           and n.info.state is _DRAINING and n.load.in_flight <= 0]  # fmt: skip
             self.table = table
+            self.starting = table.starting
             self.refusal = None
             self._moved()
         for link in letting_go:
@@ -218,6 +221,7 @@ class Routes:
         self.client = ClientLoad()
         self.nodes = {}
         self.table = None
+        self.starting = False
         self.waiting = 0
         self.refusal = None
         self._leaving = []

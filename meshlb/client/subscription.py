@@ -167,6 +167,7 @@ class Subscription:
             log.exception("what controller %s sent could not be used", controller)
         finally:
             self._watching = self._watch = None
+            self._routes.starting = False  # calls do not wait on the word of one that has gone
             asks.put(None)
         if served and not self._stop.is_set():
             log.info("controller %s lost: %s", controller, self._errors.get(controller))

@@ -27,7 +27,8 @@ from meshlb.client.routes import Routes
 log = logging.getLogger("meshlb.client")
 
 WAIT_FOR_READY_S = 0.1
-"""A call that waits for ready looks again this often when every node refused it."""
+"""A call that waits for ready, or for nodes that start, looks again this often when every node
+refused it."""
 
 _RESUMED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
 
@@ -62,7 +63,7 @@ class Tries:
         self.refused = False
         """The last attempt never reached a server, and there is no other node to try."""
         self.in_vain = False
-        """It waited for ready, and its deadline passed while no node could be reached yet."""
+        """It waited for a node, and its deadline passed while none could be reached yet."""
         self.complete = False
         """The resume hook said that nothing is missing: the call ended well."""
 
@@ -98,7 +99,7 @@ class Tries:
                 link.refused()
             if not again_here:
                 return Again(0.0, "never reached a server")
-            if self._wait_for_ready:
+            if self._wait_for_ready or self._routes.starting:
                 self._waited = True
                 return Again(WAIT_FOR_READY_S, "every node refuses", waits=True)
             self.refused = True

@@ -26,6 +26,7 @@ from meshlb.scale_model import (
 
 KNOWN_PART = 0.9
 """After a start nothing is taken away before so many of the nodes known before have reported."""
+COMING = (ReplicaState.STARTING, ReplicaState.READY)
 RECORD_EVERY_S = 60.0
 UNSCALED_S = 1.0
 """A service without a policy is only looked at so often: nothing follows but its status."""
@@ -200,12 +201,18 @@ class ServiceScaling:
         return sum(1 for replica in self.replicas if replica.state is ReplicaState.READY)
 
     def _starting(self, record: ServiceRecord, policy: ScalePolicy | None, unix_now: float) -> int:
-        """Return the replicas that start; measure those that have come up."""
+        """Return the replicas that start; measure those that have come up.
+
+        Clients are told that nodes come as long as a healthy one has not reported yet, too.
+        """
         limit_s = math.inf if policy is None else policy.start_limit_s
         nodes: Mapping[str, object] = record.nodes
         starting = {}
+        record.starting = False
         for replica in self.replicas:
             there = bool(replica.node_id) and replica.node_id in nodes
+            if replica.state in COMING and not there and unix_now - replica.since <= limit_s:
+                record.starting = True
             if replica.state is ReplicaState.STARTING and not there:
                 starting[replica.replica_id] = replica.since
             elif there and replica.replica_id in self._seen_starting:

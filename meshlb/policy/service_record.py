@@ -43,6 +43,8 @@ class ServiceRecord:
         """Grows when nodes, their addresses or watchers come or go."""
         self.deaf_until = 0.0
         """Before that who is silent may just not have been heard."""
+        self.starting = False
+        """Whether nodes start that are not here yet, as scaling says."""
         self.table: Table | None = None
         self._table_at = 0.0
         self._moved = False
@@ -183,7 +185,7 @@ class ServiceRecord:
         if old is not None and not self._due(old, now, complete, weigh_interval_s):
             return None
         nodes = self._table_nodes(now)
-        if old is not None and old.complete == complete:
+        if old is not None and (old.complete, old.starting) == (complete, self.starting):
             changed = hysteresis.structure_changed(old.nodes, nodes)
             if not changed:
                 self._table_at = now  # looked at: again after the interval
@@ -198,6 +200,7 @@ class ServiceRecord:
             nodes=nodes,
             picker=self.settings.picker,
             idempotent_methods=self.settings.idempotent_methods,
+            starting=self.starting,
         )
         self._table_at = now
         for node in nodes:
@@ -211,6 +214,8 @@ class ServiceRecord:
         """Return whether the figures are to be looked at, or something else surely changed."""
         interval_s = max(self.settings.publish_interval_s, weigh_interval_s)
         if now - self._table_at >= interval_s or old.complete != complete:
+            return True
+        if old.starting != self.starting:
             return True
         if not self._moved and self.membership == self._seen:
             return False

@@ -56,7 +56,7 @@ class TableNode(_message.Message):
     def __init__(self, node_id: _Optional[str] = ..., incarnation: _Optional[int] = ..., address: _Optional[str] = ..., authority: _Optional[str] = ..., state: _Optional[_Union[NodeState, str]] = ..., weight: _Optional[float] = ..., curve: _Optional[_Union[SpeedCurve, _Mapping]] = ..., slot_count: _Optional[int] = ..., zone: _Optional[str] = ..., limit_count: _Optional[int] = ...) -> None: ...
 
 class RoutingTable(_message.Message):
-    __slots__ = ("service", "controller_id", "epoch", "version", "complete", "nodes", "picker", "idempotent_methods")
+    __slots__ = ("service", "controller_id", "epoch", "version", "complete", "nodes", "picker", "idempotent_methods", "starting")
     SERVICE_FIELD_NUMBER: _ClassVar[int]
     CONTROLLER_ID_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -65,6 +65,7 @@ class RoutingTable(_message.Message):
     NODES_FIELD_NUMBER: _ClassVar[int]
     PICKER_FIELD_NUMBER: _ClassVar[int]
     IDEMPOTENT_METHODS_FIELD_NUMBER: _ClassVar[int]
+    STARTING_FIELD_NUMBER: _ClassVar[int]
     service: str
     controller_id: str
     epoch: int
@@ -73,7 +74,8 @@ class RoutingTable(_message.Message):
     nodes: _containers.RepeatedCompositeFieldContainer[TableNode]
     picker: str
     idempotent_methods: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, service: _Optional[str] = ..., controller_id: _Optional[str] = ..., epoch: _Optional[int] = ..., version: _Optional[int] = ..., complete: bool = ..., nodes: _Optional[_Iterable[_Union[TableNode, _Mapping]]] = ..., picker: _Optional[str] = ..., idempotent_methods: _Optional[_Iterable[str]] = ...) -> None: ...
+    starting: bool
+    def __init__(self, service: _Optional[str] = ..., controller_id: _Optional[str] = ..., epoch: _Optional[int] = ..., version: _Optional[int] = ..., complete: bool = ..., nodes: _Optional[_Iterable[_Union[TableNode, _Mapping]]] = ..., picker: _Optional[str] = ..., idempotent_methods: _Optional[_Iterable[str]] = ..., starting: bool = ...) -> None: ...
 
 class NodeInFlight(_message.Message):
     __slots__ = ("node_id", "in_flight_count")

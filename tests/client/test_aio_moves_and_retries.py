@@ -200,3 +200,20 @@ def test_with_every_node_dead_a_call_that_waits_for_ready_waits(pair, run_in_tur
         assert (await answer).startswith((b"1", b"0"))
 
     run_in_turn(go)
+
+
+@every_call
+def test_with_every_node_dead_a_call_waits_if_others_start(pair, run_in_turn, call):
+    pair.controller.push(pair.a, pair.b, starting=True)
+
+    async def go(channel):
+        routes = routes_of(channel)
+        await until_aio(lambda: routes.starting)
+        nodes = list(routes.nodes.values())
+        await lost(pair, channel, pair.a, pair.b)
+        answer = asyncio.create_task(call(channel))
+        await until_aio(lambda: sum(n.refused for n in nodes) > 4, "both nodes refuse, and again")
+        pair.controller.push(pair.a, pair.b, await asyncio.to_thread(pair.add_node, "c"))
+        assert (await answer).startswith((b"1", b"0"))
+
+    run_in_turn(go)

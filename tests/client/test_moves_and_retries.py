@@ -231,6 +231,35 @@ def test_with_every_node_dead_a_call_that_waits_for_ready_waits(pair, open_in_tu
         assert answer.result(60).startswith((b"1", b"0"))
 
 
+@every_call
+def test_with_every_node_dead_a_call_waits_if_others_start(pair, open_in_turn, call):
+    pair.controller.push(pair.a, pair.b, starting=True)
+    channel = open_in_turn()
+    routes = channel._group.routes
+    pair.until(lambda: routes.starting)
+    nodes = list(routes.nodes.values())
+    pair.lost(channel, pair.a, pair.b)
+    with futures.ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(call, channel)
+        pair.until(lambda: sum(n.refused for n in nodes) > 4, "both nodes refuse, and again")
+        pair.controller.push(pair.a, pair.b, pair.add_node("c"))
+        assert answer.result(60).startswith((b"1", b"0"))
+
+
+def test_a_controller_that_has_gone_is_not_believed_that_nodes_start(pair, open_in_turn):
+    pair.controller.push(pair.a, pair.b, starting=True)
+    channel = open_in_turn()
+    routes = channel._group.routes
+    pair.until(lambda: routes.starting)
+    pair.controller.stop()
+    pair.until(lambda: not routes.starting)
+    pair.lost(channel, pair.a, pair.b)
+    for call in CALLS.values():
+        with pytest.raises(grpc.RpcError) as caught:
+            call(channel)
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
 def test_requests_read_before_a_refusal_are_not_lost(pair, open_in_turn):
     channel = open_in_turn()
     pair.lost(channel, pair.a)

@@ -80,6 +80,8 @@ class World:
         )
         self.actuator = Actuator()
         self.withdrawn = {}
+        self.silent = set()
+        """Replicas whose sidecars do not report."""
         self.meanwhile = lambda: None
         """What happens while an order to withdraw a node is written."""
 
@@ -99,7 +101,7 @@ class World:
         """Report for all that runs, and decide."""
         now = time.monotonic()
         for at, replica in enumerate(self.actuator.running.values()):
-            if replica.state is ReplicaState.READY:
+            if replica.state is ReplicaState.READY and replica.replica_id not in self.silent:
                 info = NodeInfo("s", replica.node_id, 1, f"127.0.0.1:{at + 1}")
                 self.fleet.observe_report(LoadReport(info, in_flight=0), self, now, time.time())
         self.fleet.decide(now)
@@ -200,6 +202,24 @@ def test_a_withdrawn_node_takes_calls_again_when_load_returns():
         await world.until(lambda: world.record.states[node_id][0] is NodeState.ACTIVE)
         assert sum(order.start for order in world.actuator.orders) == 2
         assert not any(order.stop for order in world.actuator.orders)
+
+    acts(test)
+
+
+def test_clients_are_told_that_nodes_start_until_they_have_reported():
+    async def test(world):
+        await world.until(lambda: len(world.record.nodes) == 2)
+        assert not world.record.table.starting
+        world.silent.add("late")
+        world.actuator.add("late", ReplicaState.STARTING)
+        world.want(3)
+        await world.until(lambda: world.record.table.starting)
+        world.actuator.add("late")  # healthy, and its sidecar has not reported yet
+        await world.rounds()
+        assert world.record.table.starting
+        world.silent.clear()
+        await world.until(lambda: not world.record.table.starting)
+        assert len(world.record.table.nodes) == 3
 
     acts(test)
 
