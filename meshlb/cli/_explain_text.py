@@ -34,7 +34,7 @@ def explain(
         _now(scale, record, at, columns),
         _load(record, inputs),
         _nodes(scale, inputs),
-        _rules(decision, columns),
+        _rules(decision, record, columns),
         _steps(decision, columns),
         _explain_next.holds(decision, record, columns),
     ]
@@ -161,10 +161,12 @@ def _nodes(scale: scale_pb2.ScaleStatus | None, inputs: Mapping[str, Any]) -> st
     return told
 
 
-def _rules(decision: scale_pb2.ScaleDecision, columns: int) -> str:
-    if not decision.wants:
+def _rules(decision: scale_pb2.ScaleDecision, record: Mapping[str, Any], columns: int) -> str:
+    said = {want.rule for want in decision.wants}
+    silent = [name for name in _names(record.get("policy") or {}) if name not in said]
+    if not said and not silent:
         return ""
-    named = max(10, *(len(want.rule) for want in decision.wants))
+    named = max(10, *map(len, [*said, *silent]))
     lines = [f"{'RULES'.ljust(named + 2)}   wants  why"]
     for want in decision.wants:
         verb = scale_pb2.ScaleVerb.Name(want.verb).removeprefix("SCALE_VERB_").lower()
@@ -173,7 +175,14 @@ def _rules(decision: scale_pb2.ScaleDecision, columns: int) -> str:
             wanted = "no change"
         before = f"  {want.rule.ljust(named)}{wanted.rjust(8)}  "
         lines.append(_text.hang(before, want.reason, columns))
+    lines += [f"  {name.ljust(named)}{'-'.rjust(8)}  says nothing now" for name in silent]
     return "\n".join(lines)
+
+
+def _names(policy: Mapping[str, Any]) -> list[str]:
+    """Return what a policy's rules are called in a decision."""
+    rules = [one for one in policy.get("rules") or () if isinstance(one, Mapping)]
+    return [str(one.get("name") or one.get("kind", "")) for one in rules]
 
 
 def _steps(decision: scale_pb2.ScaleDecision, columns: int) -> str:

@@ -59,7 +59,10 @@ def full(one: scale_pb2.ScaleStatus, now: datetime) -> str:
 
 def headline(one: scale_pb2.ScaleStatus) -> str:
     """Return the counts in words."""
-    wanted = f"{count(one.target_count)} wanted" if one.HasField("target_count") else "no target"
+    wanted = "no target"
+    if one.HasField("target_count"):
+        observed = one.mode == scale_pb2.SCALE_MODE_OBSERVE
+        wanted = f"{count(one.target_count)} {'would be wanted' if observed else 'wanted'}"
     parts = [f"{one.ready_count} ready"]
     if one.starting_count:
         parts.append(f"{one.starting_count} starting")

@@ -87,7 +87,7 @@ class Forecasting:
 
     async def _one(self, scaling: ServiceScaling) -> None:
         found: dict[str, float] = {}
-        scaling.forecast_problem = ""
+        problem = ""
         for signal in signals(scaling):
             key = scaling.name, signal
             try:
@@ -97,12 +97,13 @@ class Forecasting:
                 values = self._series[key].values
                 expected = await self.forecast(values, math.ceil(ahead_s / 60.0))
             except MeshlbError as error:
-                if scaling.forecast_problem != str(error):
-                    log.warning("no_forecast", service=scaling.name, problem=str(error))
-                scaling.forecast_problem = str(error)
+                problem = str(error)
                 continue
             if expected is not None:
                 found[signal] = expected
+        if problem and problem != scaling.forecast_problem:
+            log.warning("no_forecast", service=scaling.name, problem=problem)
+        scaling.forecast_problem = problem
         if scaling.scaler is not None:
             scaling.scaler.forecast = found
 

@@ -124,7 +124,7 @@ class UseHistory:
             memory_bytes=max(memory, default=None),
             current_slots=None,
             current_cpu_cores=None,
-            reason=f"the most of what {len(each)} nodes should have",
+            reason="the most that any node should have",
         )
         return (new, *each)
 

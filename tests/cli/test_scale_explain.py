@@ -75,6 +75,22 @@ def test_explain_since_lists_changes_oldest_first(fake, meshlb, decision):
     assert fake.asked["ListScaleDecisions"][0].changes_only
 
 
+def test_a_rule_that_says_nothing_is_listed_all_the_same(decision):
+    one = decision()
+    record = _scale_explain.record_of(one)
+    rules = [*record["policy"]["rules"], {"kind": "schedule", "name": "", "params": {}},
+             {"kind": "threshold", "name": "cpu guard", "params": {}}]  # fmt: skip
+    record["policy"]["rules"] = rules
+
+    told = _explain_text.explain(
+        one, record, change=None, scale=None, at=datetime.fromtimestamp(NOW, UTC), columns=80
+    )
+
+    assert [line.split() for line in told.splitlines() if "says nothing now" in line] == [
+        ["schedule", "-", "says", "nothing", "now"]
+    ]
+
+
 @pytest.mark.parametrize("text", ["", "{}", "[]", "{", '{"inputs": {}}'])
 def test_a_decision_with_a_poor_record_is_explained_by_what_there_is(text, decision):
     one = decision(record_json=text)

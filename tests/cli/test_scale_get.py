@@ -28,6 +28,9 @@ def test_get_shows_mode_and_pauses_only_where_they_say_something(fake, meshlb, s
 
     assert out.split()[5:7] == ["MODE", "PAUSED"]
     assert "observe" in out
+    fake.answers["GetScale"] = scale_pb2.GetScaleResponse(scale=paused)
+    _, out, _ = meshlb("scale", "get", "llama")
+    assert out.startswith("llama: 6 nodes would be wanted, 4 ready")
 
 
 def test_get_of_an_empty_controller_says_so(fake, meshlb):

@@ -8,7 +8,10 @@ import pytest
 from meshlb import settings
 from meshlb.controller import forecasting
 from meshlb.controller.forecasting import Forecasting, Series
+from meshlb.controller.intent import Intent, Learned
+from meshlb.controller.service_scaling import ServiceScaling
 from meshlb.errors import MeshlbError, MissingExtraError
+from meshlb.scale_model import RuleSpec, ScalePolicy
 from meshlb.v1 import scale_pb2
 from tests.waiting import until
 
@@ -89,3 +92,29 @@ def test_a_service_without_the_library_says_so_and_is_scaled_all_the_same(runnin
     found = until(told)
     assert "statsmodels" in found.problem
     assert found.target_count == 2
+
+
+def test_a_forecast_that_cannot_be_had_is_logged_once_and_told_all_the_while(monkeypatch):
+    lines = []
+
+    class Said:
+        def warning(self, event, **fields):
+            lines.append((event, fields["problem"]))
+
+    monkeypatch.setattr(forecasting, "log", Said())
+    policy = ScalePolicy("s", rules=(RuleSpec("forecast"),))
+    scaling = ServiceScaling("s", policy, "", Intent(), Learned(), 0.0)
+    made = Forecasting(None, lambda: (scaling,))
+    made._series["s", "in_flight"] = Series()
+    problems = ["no library", "no library", "no memory"]
+    seen = []
+
+    async def missing(*_):
+        seen.append(scaling.forecast_problem)
+        raise MissingExtraError(problems[len(seen) - 1])
+
+    monkeypatch.setattr(made, "forecast", missing)
+    for _ in problems:
+        asyncio.run(made._one(scaling))
+    assert seen == ["", "no library", "no library"]
+    assert lines == [("no_forecast", "no library"), ("no_forecast", "no memory")]
