@@ -13,6 +13,8 @@ from meshlb.v1 import slots_pb2, slots_pb2_grpc
 LIMIT_S = 0.5
 AGAIN_S = 30.0
 """After a failure: a server that does not know the call may be another one by then."""
+NOT_ENFORCED = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.FAILED_PRECONDITION)
+"""From a server that leaves slots to the stubs, as most do."""
 log = structlog.get_logger()
 
 
@@ -41,7 +43,7 @@ class Slots:
                 )
         except grpc.aio.AioRpcError as error:
             self._not_before = now + AGAIN_S
-            if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
+            if error.code() not in NOT_ENFORCED:
                 log.warning("slots_not_set", slots=wanted, problem=error.details())
             return
         if self.applied is None:

@@ -23,6 +23,7 @@ from meshlb.orca.recorder import LoadRecorder, Ticket
 
 FULL = "QUEUE_FULL: all slots are taken and the queue is full"
 PUSHBACK = (("grpc-retry-pushback-ms", "100"),)
+NO_WORK = ("/grpc.health.", "/grpc.reflection.", "/xds.service.orca.", "/meshlb.v1.SlotService/")
 
 _current: contextvars.ContextVar[Ticket] = contextvars.ContextVar("meshlb_orca_ticket")
 _now = time.monotonic
@@ -197,8 +198,11 @@ async def _called(inner: Any, request: Any, context: Any) -> Any:
 
 
 def _counted(method: str) -> bool:
-    """Leave out what is no work: health checks, reflection, and ORCA's own stream."""
-    return not method.startswith(("/grpc.health.", "/grpc.reflection.", "/xds.service.orca."))
+    """Leave out what is no work: health checks, reflection, ORCA's own stream, orders of slots.
+
+    An order must not wait for one of the slots that it brings.
+    """
+    return not method.startswith(NO_WORK)
 
 
 def _behaviour(handler: Handler) -> Any:

@@ -77,7 +77,7 @@ def add_service(
 
 
 class _SlotService(slots_pb2_grpc.SlotServiceServicer):
-    """Lets the sidecar beside set the slots; on a server of asyncio it runs in a thread."""
+    """Lets the sidecar beside set the slots; on a server of asyncio it may run in a thread."""
 
     def __init__(self, recorder: LoadRecorder) -> None:
         self._recorder = recorder
@@ -86,22 +86,22 @@ class _SlotService(slots_pb2_grpc.SlotServiceServicer):
         self, request: slots_pb2.SetSlotsRequest, context: grpc.ServicerContext
     ) -> slots_pb2.SetSlotsResponse:
         """Set the slots, if it is this machine that asks."""
+        # ``abort`` would be a coroutine under an interceptor of asyncio, and what follows would run.
         if not _of_this_machine(context.peer()):
-            context.abort(
-                grpc.StatusCode.PERMISSION_DENIED,
-                "NOT_LOCAL: slots are set from this machine only, by the sidecar",
-            )
+            context.set_code(grpc.StatusCode.PERMISSION_DENIED)
+            context.set_details("NOT_LOCAL: slots are set from this machine only, by the sidecar")
+            return slots_pb2.SetSlotsResponse()
         try:
             before = self._recorder.set_slots(request.slot_count)
         except InvalidInputError as error:
             enforced = error.reason != "NOT_ENFORCED"
-            context.abort(
+            context.set_code(
                 grpc.StatusCode.INVALID_ARGUMENT
                 if enforced
-                else grpc.StatusCode.FAILED_PRECONDITION,
-                f"{error.reason}: {error}",
+                else grpc.StatusCode.FAILED_PRECONDITION
             )
-            raise
+            context.set_details(f"{error.reason}: {error}")
+            return slots_pb2.SetSlotsResponse()
         return slots_pb2.SetSlotsResponse(previous_slot_count=before)
 
 

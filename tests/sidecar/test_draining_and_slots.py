@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import os
+import re
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import grpc.aio
@@ -164,10 +166,60 @@ def test_slots_that_cannot_be_are_refused(loopback, recorder, slots, code):
 
     error = asyncio.run(run())
     assert error.code() is code
-    assert f"slots = {slots}" in error.details()
+    assert re.match(rf"[A-Z_]+: slots = {slots}: ", error.details())
     with contextlib.suppress(InvalidInputError):
         recorder.set_slots(slots)
     assert recorder.slots in (2, None)
+
+
+async def told(recorder, kind, slots):
+    """Tell a server of its own to have so many slots; return the answer, or the error."""
+    if kind == "threads":
+        counting = [orca.server_interceptor(recorder)]
+        server = grpc.server(ThreadPoolExecutor(1), interceptors=counting)
+    else:
+        server = grpc.aio.server(interceptors=[orca.aio_server_interceptor(recorder)])
+    orca.add_service(server, recorder)
+    port = server.add_insecure_port("127.0.0.1:0")
+    started = server.start()
+    if started is not None:
+        await started
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub = slots_pb2_grpc.SlotServiceStub(channel)
+            return await stub.SetSlots(slots_pb2.SetSlotsRequest(slot_count=slots), timeout=60)
+    except grpc.aio.AioRpcError as error:
+        return error
+    finally:
+        stopped = server.stop(None)
+        if started is not None:
+            await stopped
+
+
+@pytest.mark.parametrize("kind", ["threads", "asyncio"])
+def test_another_machine_sets_no_slots(monkeypatch, kind):
+    monkeypatch.setattr(orca.service, "_of_this_machine", lambda _: False)
+    recorder = orca.LoadRecorder(slots=2)
+    error = asyncio.run(told(recorder, kind, 7))
+    assert error.code() is grpc.StatusCode.PERMISSION_DENIED
+    assert error.details().startswith("NOT_LOCAL: ")
+    assert recorder.slots == 2
+
+
+@pytest.mark.parametrize("kind", ["threads", "asyncio"])
+def test_a_server_that_is_counted_and_enforces_no_slots_says_so(kind):
+    error = asyncio.run(told(orca.LoadRecorder(), kind, 7))
+    assert error.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert error.details().startswith("NOT_ENFORCED: slots = 7: ")
+
+
+@pytest.mark.parametrize("kind", ["threads", "asyncio"])
+def test_a_full_server_takes_more_slots_at_once(kind):
+    recorder = orca.LoadRecorder(slots=1)
+    running = recorder.begin(0.0, lambda: None)
+    assert running.admitted
+    assert asyncio.run(told(recorder, kind, 3)).previous_slot_count == 1
+    assert recorder.slots == 3
 
 
 @pytest.mark.parametrize(
