@@ -85,7 +85,7 @@ class Acting:
                 wait_s = await self._round()
                 delay_s = FIRST_DELAY_S
             except Exception as error:
-                self._tell(error)
+                self._tell(error, f"; tried again {delay_s:.3g} s later")
                 self._given = ()
                 wait_s, delay_s = delay_s, min(LAST_DELAY_S, 2 * delay_s)
                 await asyncio.sleep(wait_s)
@@ -201,7 +201,7 @@ class Acting:
         try:
             done, _ = await asyncio.wait((task,), timeout=SLOW_S)
             if not done:
-                self._tell(MeshlbError(f"{what} has not returned for {SLOW_S:g} s"))
+                self._tell(MeshlbError(f"{what} has not returned for {SLOW_S:g} s"), "")
                 done, _ = await asyncio.wait((task,), timeout=LIMIT_S - SLOW_S)
             if not done:
                 raise MeshlbError(f"{what} has not returned for {LIMIT_S:g} s; given up")
@@ -209,17 +209,23 @@ class Acting:
         finally:
             task.cancel()
 
-    def _tell(self, error: Exception) -> None:
+    def _tell(self, error: Exception, then: str) -> None:
         text = str(error) if isinstance(error, MeshlbError) else repr(error)
         problem = f"actuator {self._scaling.actuator}: {text}"
-        if problem != self._scaling.problem:
+        if not self._scaling.problem.startswith(problem):
             log.warning("actuator_failed", service=self._scaling.name, problem=problem)
-        self._scaling.problem = problem
+        self._scaling.problem = problem + then
 
 
 def _as_node(replica: Replica, view: NodeView | None) -> Replica:
     """Return a replica as people see it: one whose node is withdrawn drains."""
-    if replica.state is not ReplicaState.READY or view is None or view.withdrawn_since is None:
+    if replica.state is not ReplicaState.READY:
+        return replica
+    if view is None:
+        unheard = f"no sidecar reports as {replica.node_id}" if replica.node_id else "no node id"
+        reason = f"{replica.reason}; {unheard}" if replica.reason else unheard
+        return dataclasses.replace(replica, reason=reason)
+    if view.withdrawn_since is None:
         return replica
     reason = view.waiting_for or "drained"
     return dataclasses.replace(

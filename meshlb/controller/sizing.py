@@ -37,6 +37,8 @@ class Sizing:
         self._uses.observe({key: _use(record, key) for key in record.nodes}, now)
         given = self.cores_given
         self.cores_given = {key: cores for key, cores in given.items() if key in record.nodes}
+        if self.gives != (vertical is Vertical.APPLY):
+            self._told_at = -math.inf  # what is told as applied is not so any more
         self.gives = vertical is Vertical.APPLY
         if not self.gives:
             self.cores = {}

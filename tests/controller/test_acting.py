@@ -217,6 +217,9 @@ def test_clients_are_told_that_nodes_start_until_they_have_reported():
         world.actuator.add("late")  # healthy, and its sidecar has not reported yet
         await world.rounds()
         assert world.record.table.starting
+        reasons = {r.replica_id: r.reason for r in world.scaling.replicas}
+        assert reasons["late"] == "no sidecar reports as late"
+        assert set(reasons.values()) == {"", "no sidecar reports as late"}
         world.silent.clear()
         await world.until(lambda: not world.record.table.starting)
         assert len(world.record.table.nodes) == 3
@@ -237,7 +240,7 @@ def test_one_that_fails_is_a_problem_that_is_told_and_ends():
     async def test(world):
         world.actuator.error = UnavailableError("the machine room is dark")
         await world.until(lambda: "machine room is dark" in world.scaling.problem)
-        assert world.scaling.problem.startswith("actuator fake: ")
+        assert world.scaling.problem.startswith("actuator fake: the machine room is dark; tried")
         assert world.scaling.target == 2  # deciding goes on
         world.actuator.error = None
         await world.until(lambda: len(world.actuator.running) == 2)

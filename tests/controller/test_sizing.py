@@ -98,6 +98,11 @@ def test_slots_are_given_grow_with_the_load_and_return_when_it_is_turned_off():
     assert service.node.declared_slots == 16
     service.run(5, in_flight=20)
     assert service.slots >= 20
+    service.vertical = Vertical.RECOMMEND
+    found = service.run(1, in_flight=20)
+    assert not found["a"].applied
+    service.vertical = Vertical.APPLY
+    service.run(5, in_flight=20)
     service.vertical = Vertical.OFF
     assert service.run(3, in_flight=4) == {}
     assert service.slots == 16
