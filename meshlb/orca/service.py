@@ -86,7 +86,7 @@ class _SlotService(slots_pb2_grpc.SlotServiceServicer):
         self, request: slots_pb2.SetSlotsRequest, context: grpc.ServicerContext
     ) -> slots_pb2.SetSlotsResponse:
         """Set the slots, if it is this machine that asks."""
-        # ``abort`` would be a coroutine under an interceptor of asyncio, and what follows would run.
+        # Under an interceptor of asyncio ``abort`` is a coroutine, and what follows would run.
         if not _of_this_machine(context.peer()):
             context.set_code(grpc.StatusCode.PERMISSION_DENIED)
             context.set_details("NOT_LOCAL: slots are set from this machine only, by the sidecar")
