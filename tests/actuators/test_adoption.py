@@ -54,6 +54,7 @@ def test_one_that_was_starting_is_waited_for_by_the_next(bench):
         async with bench.actuator() as actuator:
             (replica,) = await actuator.observe()
             assert (replica.replica_id, replica.state) == (replica_id, ReplicaState.STARTING)
+            assert replica.since == bench.ledger.entries()[replica_id]["ordered_at"]
             gate.touch()
             (replica,) = await bench.ready(actuator)
             assert replica.replica_id == replica_id

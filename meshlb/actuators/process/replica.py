@@ -53,6 +53,8 @@ class LocalReplica:
         self.gone_at: float | None = None
         """Monotonic; all of it has ended and its entry is dropped. None: not yet."""
         self._home = home
+        self._started_at = entry.ordered_at
+        """When its server was started, as far as it is known; Unix seconds."""
         self._begun_at = 0.0
         self._log_start = 0
         self._keeper: asyncio.Task[None] | None = None
@@ -80,6 +82,8 @@ class LocalReplica:
             ready = self.entry.state == "ready"
             state = ReplicaState.READY if ready else ReplicaState.STARTING
             self._say(state, "found running by this controller")
+            if not ready:
+                self.since = self.entry.ordered_at  # so that its start is measured whole
             self._run(self._go_on())
 
     def stop(self, reason: str) -> None:
@@ -147,7 +151,7 @@ class LocalReplica:
             self.reason = f"waits {wait_s:.1f} s before the next start, since {why}"
             await asyncio.sleep(wait_s)
         for left in reversed(range(PORT_TRIES)):
-            self._begun_at = time.monotonic()
+            self._begun_at, self._started_at = time.monotonic(), time.time()
             self.reason = "its server starts"
             await watch.whole(self._launch)
             self._keep_sidecar()
@@ -191,7 +195,6 @@ class LocalReplica:
 
     async def _until_ready(self, limit_s: float) -> str | None:
         """Wait until the server is healthy; return what went wrong, None: nothing."""
-        began = time.monotonic()
         end = asyncio.ensure_future(watch.ended(self.entry.server))
         ready = asyncio.ensure_future(health.until_serving(self.entry.address))
         try:
@@ -209,7 +212,8 @@ class LocalReplica:
             await asyncio.gather(end, ready, return_exceptions=True)
         self.entry.state = "ready"
         await watch.whole(self._record)
-        self._say(ReplicaState.READY, f"healthy {time.monotonic() - began:.1f} s after its start")
+        took_s = max(0.0, time.time() - self._started_at)
+        self._say(ReplicaState.READY, f"healthy {took_s:.1f} s after its start")
         return None
 
     async def _watch(self) -> None:
