@@ -2,11 +2,13 @@
 
 import pytest
 
+from meshlb.controller.intent import Intent, Learned
+from meshlb.controller.service_scaling import ServiceScaling
 from meshlb.controller.sizing import Sizing
 from meshlb.model import LoadReport, NodeInfo
 from meshlb.policy.fleet import Fleet
 from meshlb.policy.resizing import cores_to_give, slots_to_give
-from meshlb.scale_model import Vertical
+from meshlb.scale_model import Mode, ScalePolicy, Vertical
 from meshlb.settings import Settings
 
 
@@ -107,3 +109,20 @@ def test_slots_are_given_grow_with_the_load_and_return_when_it_is_turned_off():
     assert service.run(3, in_flight=4) == {}
     assert service.slots == 16
     assert service.node.limit is None
+
+
+@pytest.mark.parametrize(
+    ("mode", "vertical", "gives"),
+    [
+        (Mode.ACTIVE, Vertical.APPLY, True),
+        (Mode.OBSERVE, Vertical.APPLY, False),
+        (Mode.ACTIVE, Vertical.RECOMMEND, False),
+    ],
+)
+def test_sizes_are_given_only_by_a_policy_that_acts_and_applies(mode, vertical, gives):
+    fleet = Fleet(Settings(), "c", 1, 0.0)
+    policy = ScalePolicy("s", mode=mode, vertical=vertical)
+    scaling = ServiceScaling("s", policy, "", Intent(), Learned(), 0.0)
+    fleet.decide(1.0)
+    scaling.decide(fleet.service("s"), 1.0, 1.0)
+    assert scaling.sizing.gives is gives

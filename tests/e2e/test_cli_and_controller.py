@@ -13,8 +13,8 @@ import pytest
 from meshlb.cli.__main__ import main
 from meshlb.policy import scale_record
 from meshlb.v1 import scale_pb2, scale_pb2_grpc
-from tests.controller.conftest import until
 from tests.e2e.conftest import Processes
+from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(300)
 SERVER = """
@@ -66,7 +66,7 @@ def address(tmp_path_factory):
         with grpc.insecure_channel(controller.address) as channel:
             stub = scale_pb2_grpc.ScaleServiceStub(channel)
             request = scale_pb2.GetScaleRequest(service="plain")
-            until(lambda: stub.GetScale(request, timeout=60).scale.ready_count == 1, 120)
+            until(lambda: stub.GetScale(request, timeout=60).scale.ready_count == 1, limit_s=120)
         yield controller.address
         down = subprocess.run(
             [sys.executable, "-m", "meshlb.cli", "down", "--state", str(state)],
@@ -102,7 +102,7 @@ def meshlb(address, capsys):
     run.good = good
     good("scale", "set", "plain", "--clear")
     good("scale", "resume", "plain")
-    until(lambda: good("scale", "get", "plain", "--json")["targetCount"] == "1", 120)
+    until(lambda: good("scale", "get", "plain", "--json")["targetCount"] == "1", limit_s=120)
     return run
 
 
@@ -113,7 +113,7 @@ def node_of(meshlb):
         nodes = meshlb.good("nodes", "--json")["nodes"]
         return [n["node"]["nodeId"] for n in nodes if n["state"] == "NODE_STATE_ACTIVE"]
 
-    return until(found, 120)[0]
+    return until(found, limit_s=120)[0]
 
 
 def test_get_tells_all_services_or_one(meshlb):
