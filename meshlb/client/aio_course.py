@@ -256,10 +256,12 @@ class AioCourse:
         return True
 
     def _resume(self) -> bool:
-        """Let the caller's hook build the next request; whether it did."""
+        """Let the caller's hook build the next request; whether there is one."""
         hook = self.method.resume
         assert hook is not None
-        request = hook(self._request, tuple(self._received or ()))
+        if not self._received:
+            return True  # broke again at once: the request asks for the rest as it is
+        request = hook(self._request, tuple(self._received))
         if request is None:
             return False
         self._request, self._received = request, None

@@ -146,7 +146,8 @@ class Course:
                     now,
                     (code, inner.details(), inner.trailing_metadata()),
                     delivered=self._delivered,
-                    resume=self._resume if self.method.resume is not None else None,
+                    # What a stream of requests has said cannot be said otherwise.
+                    resume=self._resume if self.method.resume and self.replay is None else None,
                 )
                 if self.replay is not None and not self.replay.replayable:
                     again = None
@@ -180,9 +181,11 @@ class Course:
         return None
 
     def _resume(self) -> bool:
-        """Let the caller's hook build the next request; whether it did."""
+        """Let the caller's hook build the next request; whether there is one."""
         hook = self.method.resume
         assert hook is not None
+        if not self._received:
+            return True  # broke again at once: the request asks for the rest as it is
         request = hook(self._request, tuple(self._received))
         if request is None:
             return False

@@ -6,8 +6,9 @@ import grpc
 import grpc.aio
 import pytest
 
+from tests.client.aio_calls import given
 from tests.client.channel_options import IDEMPOTENT
-from tests.client.fakes import cut_after
+from tests.client.fakes import CLOSED, cut_after
 
 
 def test_a_stream_resumes_where_it_broke(pair, run_in_turn):
@@ -75,3 +76,49 @@ def test_a_resume_hook_that_raises_ends_the_call_with_the_nodes_error(pair, run_
     run_in_turn(
         go, [*IDEMPOTENT, ("meshlb.resume", {"/t.T/Count": lambda request, received: 1 / 0})]
     )
+
+
+def test_the_hook_is_not_asked_again_before_another_message_has_come(pair, run_in_turn):
+    asked, told = [], threading.Event()
+
+    def rest(request, received):
+        asked.append(list(received))
+        return b"%d" % (int(request) - len(received))
+
+    def break_the_second(method, context):
+        if len(pair.calls) == 2:
+            context.abort(*CLOSED)
+
+    def cut_the_first(n, context):
+        if len(pair.calls) == 1:
+            cut_after(1, once=told)(n, context)
+
+    async def go(channel):
+        pair.a.hook = pair.b.hook = break_the_second
+        pair.a.after_message = pair.b.after_message = cut_the_first
+        call = channel.unary_stream("/t.T/Count")(b"4", timeout=60)
+        got = [await call.read(), await call.read()]
+        told.set()
+        assert [*got, *[m async for m in call]] == [b"0", b"1", b"0", b"1"]
+        assert asked == [[b"0", b"1"]]
+        assert len(pair.calls) == 3
+
+    run_in_turn(go, [*IDEMPOTENT, ("meshlb.resume", {"/t.T/Count": rest})])
+
+
+def test_a_stream_of_requests_is_not_resumed(pair, run_in_turn):
+    asked = []
+
+    def rest(request, received):
+        asked.append(received)
+
+    async def go(channel):
+        pair.a.after_message = pair.b.after_message = cut_after(1)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            async for _ in channel.stream_stream("/t.T/Chat")(given(b"1", b"2", b"3"), timeout=60):
+                pass
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert asked == []
+        assert len(pair.calls) == 1
+
+    run_in_turn(go, [*IDEMPOTENT, ("meshlb.resume", {"/t.T/Chat": rest})])

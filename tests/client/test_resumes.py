@@ -85,3 +85,45 @@ def test_a_resume_hook_that_raises_ends_the_call_with_the_nodes_error(pair, open
     with pytest.raises(grpc.RpcError) as caught:
         list(channel.unary_stream("/t.T/Count")(b"2", timeout=60))
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def test_the_hook_is_not_asked_again_before_another_message_has_come(pair, open_in_turn):
+    asked, told = [], threading.Event()
+
+    def rest(request, received):
+        asked.append(list(received))
+        return b"%d" % (int(request) - len(received))
+
+    def break_the_second(method, context):
+        if len(pair.calls) == 2:
+            context.abort(*CLOSED)
+
+    def cut_the_first(n, context):
+        if len(pair.calls) == 1:
+            cut_after(1, once=told)(n, context)
+
+    channel = open_in_turn([*IDEMPOTENT, ("meshlb.resume", {"/t.T/Count": rest})])
+    pair.a.hook = pair.b.hook = break_the_second
+    pair.a.after_message = pair.b.after_message = cut_the_first
+    call = channel.unary_stream("/t.T/Count")(b"4", timeout=60)
+    got = [next(call), next(call)]
+    told.set()
+    assert [*got, *call] == [b"0", b"1", b"0", b"1"]
+    assert asked == [[b"0", b"1"]]
+    assert len(pair.calls) == 3
+
+
+def test_a_stream_of_requests_is_not_resumed(pair, open_in_turn):
+    asked = []
+
+    def rest(request, received):
+        asked.append(received)
+
+    channel = open_in_turn([*IDEMPOTENT, ("meshlb.resume", {"/t.T/Chat": rest})])
+    pair.a.after_message = pair.b.after_message = cut_after(1)
+    got = []
+    with pytest.raises(grpc.RpcError) as caught:
+        got.extend(channel.stream_stream("/t.T/Chat")(iter([b"1", b"2", b"3"]), timeout=60))
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert asked == []
+    assert len(pair.calls) == 1
