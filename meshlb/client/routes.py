@@ -194,10 +194,12 @@ class Routes:
 
     def listen(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call ``callback`` (any thread, soon) after each change; return how to stop that."""
-        self._listeners = [*self._listeners, callback]
+        with self.lock:
+            self._listeners = [*self._listeners, callback]
 
         def stop() -> None:
-            self._listeners = [one for one in self._listeners if one is not callback]
+            with self.lock:
+                self._listeners = [one for one in self._listeners if one is not callback]
 
         return stop
 
