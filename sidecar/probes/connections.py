@@ -61,12 +61,17 @@ def connections(port: int) -> int | None:
     listens = False
     ours, theirs = set(), []
     for one in psutil.net_connections("tcp"):
-        here, there = getattr(one.laddr, "port", 0), getattr(one.raddr, "port", 0)
-        if here == port and one.status == psutil.CONN_LISTEN:
+        here, there = _end(one.laddr), _end(one.raddr)
+        if here[1] == port and one.status == psutil.CONN_LISTEN:
             listens = True
         elif one.status == psutil.CONN_ESTABLISHED:
-            if here == port:
+            if here[1] == port:
                 theirs.append(there)
-            elif there == port and one.pid == os.getpid():
+            elif there[1] == port and one.pid == os.getpid():
                 ours.add(here)
     return sum(1 for there in theirs if there not in ours) if listens else None
+
+
+def _end(address: Any) -> tuple[str, int]:
+    """Return host and port of one end, alike for both kinds of sockets; none: there is no end."""
+    return (address.ip.removeprefix("::ffff:"), address.port) if address else ("", 0)

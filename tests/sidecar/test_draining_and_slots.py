@@ -6,9 +6,11 @@ import os
 import re
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import grpc
 import grpc.aio
+import psutil
 import pytest
 
 from meshlb import orca
@@ -76,6 +78,23 @@ def test_connections_are_told_while_the_node_drains_and_the_own_are_not_counted(
 
 def has_count(report):
     return report.HasField("connection_count")
+
+
+def test_another_machine_may_call_from_a_port_that_the_sidecar_has_here(monkeypatch):
+    def one(here, there, status=psutil.CONN_ESTABLISHED, pid=1):
+        return SimpleNamespace(laddr=here, raddr=there, status=status, pid=pid)
+
+    def end(host, port):
+        return SimpleNamespace(ip=host, port=port)
+
+    sockets = [
+        one(end("::", 80), (), psutil.CONN_LISTEN),
+        one(end("127.0.0.1", 4000), end("127.0.0.1", 80), pid=os.getpid()),
+        one(end("::ffff:127.0.0.1", 80), end("::ffff:127.0.0.1", 4000)),
+        one(end("::ffff:192.0.2.1", 80), end("::ffff:192.0.2.7", 4000)),
+    ]
+    monkeypatch.setattr(psutil, "net_connections", lambda kind: sockets)
+    assert connections.connections(80) == 1
 
 
 def test_connections_to_a_port_that_nobody_here_listens_at_are_unknown():
