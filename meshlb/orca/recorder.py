@@ -61,16 +61,18 @@ class Snapshot:
 class Ticket:
     """One call, from ``LoadRecorder.begin`` to ``end``; the handler finds it by ``current()``."""
 
-    __slots__ = ("_began_at", "_first", "_found", "_over", "_recorder", "admitted")
+    __slots__ = ("_began_at", "_first", "_found", "_holds", "_over", "_recorder", "admitted")
 
     def __init__(self, recorder: LoadRecorder, began_at: float, found: int) -> None:
         self._recorder = recorder
         self._began_at = began_at
         self._found = found
         self._first = False
+        self._holds = False
+        """Whether it holds a slot."""
         self._over = False
         self.admitted = False
-        """Whether it holds a slot, where slots are enforced."""
+        """Whether it may run: it holds a slot, or none are enforced."""
 
     def add_tokens(self, taken_in: int = 0, generated: int = 0) -> None:
         """Count prompt tokens and generated tokens."""
@@ -127,7 +129,7 @@ class LoadRecorder:
             if self.slots is None or admit is None:
                 ticket.admitted = True
             elif self._running < self.slots:
-                ticket.admitted = True
+                ticket.admitted = ticket._holds = True
                 self._running += 1
             elif self.max_queued is not None and len(self._waiting) >= self.max_queued:
                 return None
@@ -145,10 +147,10 @@ class LoadRecorder:
             self._in_flight -= 1
             if not ticket.admitted:
                 self._waiting = deque(w for w in self._waiting if w[0] is not ticket)
-            elif self._running > 0:
+            elif ticket._holds:
                 if self._waiting and (self.slots is None or self._running <= self.slots):
                     following, admit = self._waiting.popleft()
-                    following.admitted = True
+                    following.admitted = following._holds = True
                 else:
                     self._running -= 1
             if ok:
@@ -197,7 +199,7 @@ class LoadRecorder:
             self.slots = slots
             while self._waiting and self._running < slots:
                 ticket, admit = self._waiting.popleft()
-                ticket.admitted = True
+                ticket.admitted = ticket._holds = True
                 self._running += 1
                 admitted.append(admit)
         for admit in admitted:

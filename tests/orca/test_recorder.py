@@ -26,6 +26,16 @@ def test_counts_stay_right_whatever_begins_and_ends(steps):
         assert sum(count for count, _ in seen.latency.values()) == seen.succeeded
 
 
+def test_a_call_that_slots_do_not_bind_gives_none_away():
+    recorder = LoadRecorder(slots=1)
+    recorder.begin(0.0, lambda: None)
+    waiting = recorder.begin(0.0, lambda: None)
+
+    recorder.begin(0.0).end(True, 1.0)
+
+    assert not waiting.admitted
+
+
 @given(st.integers(1, 4), st.lists(st.integers(0, 5), max_size=50))
 def test_no_more_than_the_slots_run_and_the_rest_in_order(slots, steps):
     recorder, order, admitted, tickets = LoadRecorder(slots=slots), [], [], []
