@@ -11,7 +11,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,13 @@ class Child:
         assert self.process.stdout is not None
         line = await self.process.stdout.readline()
         return json.loads(line) if line else None
+
+    async def each(self) -> AsyncIterator[dict[str, Any]]:
+        """Give the JSON lines of its stdout to its end; raise if it did not end well."""
+        while (line := await self.hear()) is not None:
+            yield line
+        if await self.process.wait() != 0:
+            raise self.ended()
 
     async def address(self) -> str:
         """Return the first loopback address with a port that it prints."""

@@ -135,10 +135,8 @@ async def _play(state: Run, started: Started, show: Show) -> None:
 
 
 async def _read(caller: Child, into: Fleet) -> None:
-    while (line := await caller.hear()) is not None:
+    async for line in caller.each():
         into.tally.add(Ended(**line))
-    if await caller.process.wait() != 0:
-        raise caller.ended()
 
 
 async def _kill(state: Run, started: Started, start: float) -> None:

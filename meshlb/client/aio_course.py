@@ -22,7 +22,7 @@ from meshlb.client.aio_waiting import AioWaitingRoom, raised
 from meshlb.client.method import Method
 from meshlb.client.node import Node, Outcome
 from meshlb.client.retry import Again
-from meshlb.client.tries import Tries
+from meshlb.client.tries import Tries, request_for_rest
 from meshlb.client.waiting import NoNodeError, every_node_refuses, not_ready_in_time
 
 _now = time.perf_counter
@@ -259,9 +259,7 @@ class AioCourse:
         """Let the caller's hook build the next request; whether there is one."""
         hook = self.method.resume
         assert hook is not None
-        if not self._received:
-            return True  # broke again at once: the request asks for the rest as it is
-        request = hook(self._request, tuple(self._received))
+        request = request_for_rest(hook, self._request, self._received or ())
         if request is None:
             return False
         self._request, self._received = request, None

@@ -18,7 +18,7 @@ from meshlb.client.method import Method
 from meshlb.client.node import Node, Outcome
 from meshlb.client.replay import Replay
 from meshlb.client.retry import Again
-from meshlb.client.tries import Tries
+from meshlb.client.tries import Tries, request_for_rest
 from meshlb.client.waiting import (
     BrokenOffError,
     NoNodeError,
@@ -184,9 +184,7 @@ class Course:
         """Let the caller's hook build the next request; whether there is one."""
         hook = self.method.resume
         assert hook is not None
-        if not self._received:
-            return True  # broke again at once: the request asks for the rest as it is
-        request = hook(self._request, tuple(self._received))
+        request = request_for_rest(hook, self._request, self._received)
         if request is None:
             return False
         self._request = request

@@ -33,6 +33,16 @@ refused it."""
 _RESUMED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
 
 
+def request_for_rest(
+    hook: Callable[[Any, Sequence[Any]], Any], request: Any, received: Sequence[Any]
+) -> Any:
+    """Return what asks for the rest of an answer that broke; None: nothing is missing.
+
+    The hook is the caller's, and is asked only of messages that came since ``request`` was made.
+    """
+    return hook(request, tuple(received)) if received else request
+
+
 class Tries:
     """What became of one call so far."""
 

@@ -258,6 +258,24 @@ def cut_after(last, once=None):
     return cut
 
 
+def break_twice(nodes, told):
+    """Break the first call once its message 1 has arrived, as ``told`` says; the second at once."""
+
+    def calls():
+        return sum(len(node.calls) for node in nodes)
+
+    def break_the_second(method, context):
+        if calls() == 2:
+            context.abort(*CLOSED)
+
+    def cut_the_first(n, context):
+        if calls() == 1:
+            cut_after(1, once=told)(n, context)
+
+    for node in nodes:
+        node.hook, node.after_message = break_the_second, cut_the_first
+
+
 class NodeProcess:
     """A server in a process of its own, to be killed; unary Echo and streaming Count."""
 

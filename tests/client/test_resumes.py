@@ -7,7 +7,7 @@ import pytest
 
 from meshlb.client import course
 from tests.client.channel_options import IDEMPOTENT
-from tests.client.fakes import CLOSED, cut_after
+from tests.client.fakes import CLOSED, break_twice, cut_after
 from tests.waiting import until
 
 
@@ -94,17 +94,8 @@ def test_the_hook_is_not_asked_again_before_another_message_has_come(pair, open_
         asked.append(list(received))
         return b"%d" % (int(request) - len(received))
 
-    def break_the_second(method, context):
-        if len(pair.calls) == 2:
-            context.abort(*CLOSED)
-
-    def cut_the_first(n, context):
-        if len(pair.calls) == 1:
-            cut_after(1, once=told)(n, context)
-
     channel = open_in_turn([*IDEMPOTENT, ("meshlb.resume", {"/t.T/Count": rest})])
-    pair.a.hook = pair.b.hook = break_the_second
-    pair.a.after_message = pair.b.after_message = cut_the_first
+    break_twice((pair.a, pair.b), told)
     call = channel.unary_stream("/t.T/Count")(b"4", timeout=60)
     got = [next(call), next(call)]
     told.set()

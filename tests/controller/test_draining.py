@@ -114,10 +114,9 @@ def test_a_withdrawn_node_is_given_calls_again(running):
     assert (code, reason) == (grpc.StatusCode.ABORTED, "UNDRAINED")
 
 
-def test_a_drain_outlives_its_stream_and_the_controller(running, tmp_path):
-    state = tmp_path / "state.db"
-    controller = running(QUICK, state)
-    controller.node("a")
+def stopped_with_a_withdrawn_node(controller, **figures):
+    """Withdraw node a by an order that nobody follows to its end; return the order's name."""
+    controller.node("a", **figures)
     until(lambda: states(controller) == {"a": ACTIVE})
     request_id = str(uuid.uuid4())
     stream = drain(controller, request_id=request_id)
@@ -125,6 +124,12 @@ def test_a_drain_outlives_its_stream_and_the_controller(running, tmp_path):
     stream.cancel()
     until(lambda: states(controller) == {"a": DRAINING})
     controller.stop()
+    return request_id
+
+
+def test_a_drain_outlives_its_stream_and_the_controller(running, tmp_path):
+    state = tmp_path / "state.db"
+    request_id = stopped_with_a_withdrawn_node(running(QUICK, state))
 
     controller = running(QUICK, state)
     controller.node("a")
@@ -139,15 +144,7 @@ def test_a_drain_outlives_its_stream_and_the_controller(running, tmp_path):
 
 def test_a_restarted_controller_waits_until_it_has_heard_of_node_and_clients(running, tmp_path):
     state = tmp_path / "state.db"
-    controller = running(QUICK, state)
-    controller.node("a", in_flight=0)
-    until(lambda: states(controller) == {"a": ACTIVE})
-    request_id = str(uuid.uuid4())
-    stream = drain(controller, request_id=request_id)
-    next(stream)
-    stream.cancel()
-    until(lambda: states(controller) == {"a": DRAINING})
-    controller.stop()
+    request_id = stopped_with_a_withdrawn_node(running(QUICK, state), in_flight=0)
     listens = settings.parse({"controller": {"grace_s": 600, "tick_s": 0.02}})
     controller = running(listens, state)
 

@@ -103,10 +103,8 @@ async def _play(act: Act, fleet: Fleet, show: Show) -> None:
 
 
 async def _read(caller: Child, act: Act) -> None:
-    while (line := await caller.hear()) is not None:
+    async for line in caller.each():
         act.end(Ended(**line))
-    if await caller.process.wait() != 0:
-        raise caller.ended()
 
 
 async def _kill(act: Act, fleet: Fleet, start: float) -> None:
