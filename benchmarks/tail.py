@@ -23,9 +23,9 @@ from typing import Any
 import grpc.aio
 import psutil
 from callers import Open, Perfect, Result, open_channel, open_perfect, run
-from envoy import binary, config
+from envoy import one_each
 from machine import describe, saturation, verdict
-from processes import Processes, free_port, wait_for_port
+from processes import Processes
 
 MEANS_MS: list[float] = [40, 40, 40, 40, 40, 80, 80, 160]
 SLOTS = 4
@@ -42,15 +42,7 @@ def round_robin(_: Processes, ports: list[int], clients: int) -> Open:
 
 def envoy(processes: Processes, ports: list[int], clients: int) -> Open:
     """Call through one Envoy a client."""
-    program = binary()
-    listen = [free_port() for _ in range(clients)]
-    for port in listen:
-        processes.start(
-            program, "--config-yaml", config(port, ports), "--concurrency", 1, "-l", "error",
-            "--use-dynamic-base-id",
-        )  # fmt: skip
-    for port in listen:
-        wait_for_port(port)
+    listen = one_each(processes, ports, clients)
     return open_channel(lambda number: grpc.aio.insecure_channel(f"127.0.0.1:{listen[number]}"))
 
 
