@@ -19,6 +19,11 @@ Change = tuple[str, NodeCalls | None, int, float]
 less those in the report before; calls in flight summed over the time since then."""
 
 
+def lease_s(interval_s: float) -> float:
+    """Return how long the counts of a client hold that is to report so often."""
+    return max(LEAST_LEASE_S, LEASE_INTERVALS * interval_s)
+
+
 class ClientRecord:
     """One client of one service. Written by ``Fleet`` only."""
 
@@ -52,9 +57,9 @@ class ClientRecord:
         self.total = Smooth(SHARE_SMOOTH_S)
         self.sent_at = 0.0
 
-    def live(self, now: float, interval_s: float) -> bool:
+    def live(self, now: float, lease_s: float) -> bool:
         """Return whether its counts still hold: it reported lately."""
-        return now - self.report_at <= max(LEAST_LEASE_S, LEASE_INTERVALS * interval_s)
+        return now - self.report_at <= lease_s
 
     def take_report(self, report: CallReport, now: float) -> list[Change]:
         """Keep the counts; return those that changed since the last report.

@@ -90,9 +90,7 @@ def state(view: DrainView) -> DrainState:
     )
 
 
-def view_of(
-    record: ServiceRecord, node_id: str, now: float, *, interval_s: float = 0.1
-) -> DrainView | None:
+def view_of(record: ServiceRecord, node_id: str, now: float) -> DrainView | None:
     """Return what the controller's records say of one node; None: it is not known (any more)."""
     node = record.nodes.get(node_id)
     if node is None:
@@ -100,7 +98,7 @@ def view_of(
     version = node.withdrawn_version
     clients = acknowledged = in_flight = 0
     for client in record.clients.values():
-        live = client.live(now, interval_s)
+        live = client.live(now, record.lease_s)
         if client.watchers <= 0 and not live:
             continue
         clients += 1
@@ -130,9 +128,9 @@ def view_of(
     )
 
 
-def calls_at(record: ServiceRecord, node_id: str, now: float, *, interval_s: float = 0.1) -> int:
+def calls_at(record: ServiceRecord, node_id: str, now: float) -> int:
     """Return the calls in flight at a node by the counts of clients that speak."""
-    live = (c for c in record.clients.values() if c.live(now, interval_s))
+    live = (c for c in record.clients.values() if c.live(now, record.lease_s))
     return sum(client.in_flight.get(node_id, 0) for client in live)
 
 

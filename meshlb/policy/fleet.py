@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from meshlb.errors import ConflictError
 from meshlb.model import CallReport, LoadReport, LoadShare, NodeState, Table
-from meshlb.policy.client_record import LEAST_LEASE_S
+from meshlb.policy.client_record import LEAST_LEASE_S, lease_s
 from meshlb.policy.node_record import NodeRecord
 from meshlb.policy.service_record import ServiceRecord
 from meshlb.settings import Settings
@@ -220,6 +220,7 @@ class Fleet:
         for record in self.services.values():
             if held_up:
                 record.deaf_until = now + LEAST_LEASE_S
+            record.lease_s = lease_s(self.share_interval_s)  # what clients are told to keep to
             record.count(now, self.report_interval_s)
             for node_id, before, after, reason in record.refresh_states(now):
                 changes.append(StateChange(record.name, node_id, before, after, reason))

@@ -30,17 +30,10 @@ _TOLD: tuple[tuple[str, Callable[[LoadReport], float | None]], ...] = (
 )
 
 
-def sample_of(
-    record: ServiceRecord,
-    now: float,
-    starting: int,
-    start_up_s: float | None,
-    interval_s: float = 0.1,
-) -> Sample:
+def sample_of(record: ServiceRecord, now: float, starting: int, start_up_s: float | None) -> Sample:
     """Return what is known of a service, after the tick's ``Fleet.decide``.
 
-    ``starting``: replicas ordered, not yet healthy, and within the policy's limit. ``interval_s``:
-    time between the clients' reports.
+    ``starting``: replicas ordered, not yet healthy, and within the policy's limit.
     """
     by_state: dict[NodeState, list[NodeRecord]] = {state: [] for state in NodeState}
     for node_id, node in record.nodes.items():
@@ -48,7 +41,7 @@ def sample_of(
         by_state[state].append(node)
     fresh = by_state[NodeState.ACTIVE] + by_state[NodeState.UNHEALTHY]
     silent = by_state[NodeState.UNKNOWN]
-    live = [c for c in record.clients.values() if c.live(now, interval_s)]
+    live = [c for c in record.clients.values() if c.live(now, record.lease_s)]
     waiting = sum(c.waiting for c in live)
     readings = {
         name: reading

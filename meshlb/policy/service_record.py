@@ -9,7 +9,7 @@ from meshlb import plugins
 from meshlb.model import CallReport, NodeState, Table, TableNode
 from meshlb.policy import hysteresis, subsets
 from meshlb.policy.call_flow import CallFlow
-from meshlb.policy.client_record import ClientRecord
+from meshlb.policy.client_record import LEAST_LEASE_S, ClientRecord
 from meshlb.policy.node_record import REPORTS, NodeRecord
 from meshlb.policy.pooling import pooled
 from meshlb.policy.weights import Seen, normalised
@@ -41,6 +41,8 @@ class ServiceRecord:
         """All clients' calls a second, and how long they take."""
         self.membership = 0
         """Grows when nodes, their addresses or watchers come or go."""
+        self.lease_s = LEAST_LEASE_S
+        """How long the counts of a client hold that falls silent."""
         self.deaf_until = 0.0
         """Before that who is silent may just not have been heard."""
         self.starting = False
@@ -109,7 +111,7 @@ class ServiceRecord:
         means: dict[str, float] = {}
         gone = []
         for client_id, client in self.clients.items():
-            live = client.live(now, interval_s)
+            live = client.live(now, self.lease_s)
             if live != client.summed:
                 client.summed = live
                 for node_id, own in client.in_flight.items():

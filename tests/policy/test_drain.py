@@ -5,7 +5,7 @@ import pytest
 from meshlb.controller.nodes_view import drain_state
 from meshlb.model import CallReport, LoadReport, NodeCalls, NodeInfo
 from meshlb.policy.fleet import Fleet
-from meshlb.settings import Settings
+from meshlb.settings import ControllerSettings, Settings
 
 
 class World:
@@ -96,3 +96,22 @@ def test_a_controller_that_was_held_up_takes_nobody_for_silent():
     assert world.waiting_for
     world.run(2)
     assert not world.waiting_for
+
+
+def test_a_client_that_is_told_to_report_seldom_is_not_taken_to_be_gone():
+    controller = ControllerSettings(shares_per_s=1.0)
+    fleet = Fleet(Settings(controller=controller), "c", 1, 0.0)
+    for number in range(10):
+        fleet.subscribe("s", f"client {number}", 0.0)
+    info = NodeInfo("s", "n", 1, "127.0.0.1:1")
+    fleet.observe_report(LoadReport(info), fleet, 10.0, 0.0)
+    assert fleet.decide(10.0).share_interval_s == 10.0
+    table = fleet.service("s").table
+    for number in range(10):
+        calls = (NodeCalls("n", int(number == 3), 1, 0, 0, 0, 1.0),)
+        applied = table.epoch, table.version
+        fleet.observe_calls(CallReport("s", f"client {number}", 1, calls, 0, applied), 10.0)
+    fleet.drain("s", "n", "test")
+    fleet.decide(10.1)
+    fleet.decide(18.0)
+    assert drain_state(fleet.service("s"), "n", 18.0).waiting_for.startswith("10 clients of 10")

@@ -159,6 +159,19 @@ class TestShares:
         made.decide(START + 6)
         assert made.services["s"].in_flight == {"a": 0.0}
 
+    def test_a_client_that_is_told_to_report_seldom_is_silent_for_longer(self):
+        made = Fleet(Settings(controller=ControllerSettings(shares_per_s=1.0)), "c", 1, START)
+        observe(made, report("a"), START)
+        for number in range(10):
+            made.subscribe("s", f"client {number}", START)
+        assert made.decide(START).share_interval_s == 10.0
+        made.observe_calls(CallReport("s", "client 1", 1, (NodeCalls("a", 3),)), START)
+
+        made.decide(START + 9)
+        assert made.services["s"].in_flight["a"] == 3.0
+        made.decide(START + 201)
+        assert made.services["s"].in_flight.get("a", 0.0) == 0.0
+
     def test_calls_that_bypass_the_stub_are_seen_by_the_server(self):
         made = fleet()
         made.subscribe("s", "x", START)
