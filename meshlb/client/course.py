@@ -206,11 +206,10 @@ class Course:
 
     # --- the caller's side -----------------------------------------------------------------
 
-    def current(self, timeout: float | None = None) -> Any:
+    def current(self) -> Any:
         """Wait until an attempt runs or the call ended; return gRPC's call, or the error."""
         with self.changed:
-            if not self.changed.wait_for(lambda: self.inner is not None or self.ended, timeout):
-                raise grpc.FutureTimeoutError
+            self.changed.wait_for(lambda: self.inner is not None or self.ended)
             return self.inner if self.error is None else self.error
 
     def next_message(self) -> Any:

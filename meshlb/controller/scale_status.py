@@ -9,12 +9,11 @@ from meshlb.controller.service_scaling import ServiceScaling
 from meshlb.model import NodeState
 from meshlb.policy import scale_record
 from meshlb.policy.service_record import ServiceRecord
-from meshlb.scale_model import Mode, Pause, ReplicaState
+from meshlb.scale_model import Mode, Pause
 from meshlb.v1 import scale_pb2
 from meshlb.wire_time import duration
 
 CALLED = (NodeState.ACTIVE, NodeState.UNKNOWN)
-LEAVING = (ReplicaState.DRAINING, ReplicaState.STOPPING)
 
 
 def status(
