@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from meshlb import plugins
 from meshlb.model import CallReport, NodeState, Table, TableNode
@@ -12,6 +11,7 @@ from meshlb.policy.call_flow import CallFlow
 from meshlb.policy.client_record import LEAST_LEASE_S, ClientRecord
 from meshlb.policy.node_record import REPORTS, NodeRecord
 from meshlb.policy.pooling import pooled
+from meshlb.policy.table_parts import TableParts
 from meshlb.policy.weights import Seen, normalised
 from meshlb.settings import WEIGHTS, ServiceSettings
 
@@ -53,12 +53,7 @@ class ServiceRecord:
         """Whether a node's state changed since it was last compared with the table."""
         self._seen = 0
         """Membership when it was."""
-        self._parts_of: Table | None = None
-        """Table whose nodes ``_ids`` and ``_ring`` are."""
-        self._ids: list[str] = []
-        self._ring: list[str] = []
-        self._parts: dict[int, tuple[Sequence[str], list[int]]] = {}
-        """A client's nodes in ring order, and their places in the table, by client number."""
+        self._parts = TableParts(settings.subset_size)
         weights = plugins.load(WEIGHTS, settings.weight)
         self._weight = weights.weight
         self._weight_params = weights.Params(**settings.weight_params)
@@ -283,23 +278,4 @@ class ServiceRecord:
         client = self.clients.get(client_id)
         if table is None or client is None:
             return table
-        if self._parts_of is not table:
-            ids = [n.node_id for n in table.nodes]
-            self._parts_of = table
-            if ids != self._ids:
-                self._ids = ids
-                self._ring = subsets.ring(ids)
-                self._parts.clear()
-        size = self.settings.subset_size
-        if len(self._ids) <= size:
-            client.node_ids = self._ids
-            return table
-        part = self._parts.get(client.number)
-        if part is None:
-            own = subsets.subset(self._ring, client.number, size)
-            chosen = set(own)
-            places = [at for at, node_id in enumerate(self._ids) if node_id in chosen]
-            part = self._parts[client.number] = own, places
-        client.node_ids, places = part
-        nodes = table.nodes
-        return dataclasses.replace(table, nodes=tuple([nodes[at] for at in places]))
+        return self._parts.of(table, client)
