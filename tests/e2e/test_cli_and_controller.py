@@ -73,6 +73,8 @@ def address(tmp_path_factory):
             [sys.executable, "-m", "meshlb.cli", "down", "--state", str(state)],
             capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
+        if down.returncode == 0:
+            controller.wait(60)
         processes.stop()
     assert (down.returncode, down.stderr) == (0, "")
     said = down.stdout.splitlines()
