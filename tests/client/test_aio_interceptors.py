@@ -21,6 +21,7 @@ from tests.client.aio_calls import (
     join_written,
     routes_of,
 )
+from tests.client.fakes import aborting
 from tests.waiting import until_aio
 
 
@@ -127,7 +128,7 @@ def test_the_request_can_be_changed(run):
 
 @every_given_call
 def test_errors_are_seen_by_interceptor_and_caller(world, run, call):
-    world.a.hook = world.b.hook = lambda m, c: c.abort(grpc.StatusCode.NOT_FOUND, "no such thing")
+    world.a.hook = world.b.hook = aborting(grpc.StatusCode.NOT_FOUND, "no such thing")
     codes = []
 
     async def step(continuation, details, request):
@@ -183,7 +184,7 @@ def test_one_that_raises_raises_at_the_caller(world, run, call):
 
 
 def test_one_may_ask_twice(run, world):
-    world.a.hook = lambda m, c: c.abort(grpc.StatusCode.ABORTED, "again")
+    world.a.hook = aborting(grpc.StatusCode.ABORTED, "again")
 
     async def step(continuation, details, request):
         for _ in range(20):

@@ -6,6 +6,8 @@ import threading
 
 import grpc
 
+from tests.client.fakes import aborting
+
 
 def at_nodes(mesh):
     return sum(n.load.in_flight for n in mesh.routes.nodes.values())
@@ -13,8 +15,7 @@ def at_nodes(mesh):
 
 def hold(mesh):
     mesh.it.unary_unary("/t.T/Echo")(b"", timeout=60)
-    mesh.a.gate.clear()
-    mesh.b.gate.clear()
+    mesh.hold()
 
 
 def test_a_call_is_in_flight_until_its_last_message_is_read(mesh):
@@ -79,14 +80,13 @@ def test_counts_go_to_the_controller_by_outcome(mesh):
     echo = mesh.it.unary_unary("/t.T/Echo")
     for _ in range(3):
         echo(b"", timeout=60)
-    mesh.a.hook = mesh.b.hook = lambda m, c: c.abort(grpc.StatusCode.INTERNAL, "no")
+    mesh.a.hook = mesh.b.hook = aborting(grpc.StatusCode.INTERNAL, "no")
     for _ in range(2):
         with_error(echo)
-    mesh.a.hook = mesh.b.hook = lambda m, c: c.abort(grpc.StatusCode.NOT_FOUND, "no")
+    mesh.a.hook = mesh.b.hook = aborting(grpc.StatusCode.NOT_FOUND, "no")
     with_error(echo)
     mesh.a.hook = mesh.b.hook = lambda m, c: None
-    mesh.a.gate.clear()
-    mesh.b.gate.clear()
+    mesh.hold()
     future = echo.future(b"")
 
     def told():

@@ -5,6 +5,8 @@ import threading
 import grpc
 import pytest
 
+from tests.client.fakes import aborting
+
 
 @pytest.fixture(params=["mesh", "raw"])
 def channel(request, mesh):
@@ -141,24 +143,21 @@ def test_a_nodes_error_comes_through_as_it_is(mesh, channel):
         assert caught.value.details() == "no such thing"
         assert ("why", "because") in tuple(caught.value.trailing_metadata())
         assert "no such thing" in caught.value.debug_error_string()
-    assert len(mesh.a.calls) + len(mesh.b.calls) == 8
+    assert len(mesh.calls) == 8
 
 
 def test_a_deadline_ends_the_call(mesh, channel):
-    mesh.a.gate.clear()
-    mesh.b.gate.clear()
+    mesh.hold()
     for call in each_failing(channel, timeout=0.1):
         with pytest.raises(grpc.RpcError) as caught:
             call()
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    mesh.a.gate.set()
-    mesh.b.gate.set()
+    mesh.let_go()
 
 
 @pytest.mark.parametrize("arity", ["future", "unary_stream", "join", "stream_stream"])
 def test_cancel_ends_the_call_and_its_futures(mesh, channel, arity):
-    mesh.a.gate.clear()
-    mesh.b.gate.clear()
+    mesh.hold()
     call = {
         "future": lambda: channel.unary_unary("/t.T/Echo").future(b""),
         "unary_stream": lambda: channel.unary_stream("/t.T/Count")(b"1"),
@@ -185,12 +184,11 @@ def test_cancel_ends_the_call_and_its_futures(mesh, channel, arity):
             outcome(timeout=60)
     call.add_done_callback(told.append)
     assert told == [call, call]
-    mesh.a.gate.set()
-    mesh.b.gate.set()
+    mesh.let_go()
 
 
 def test_a_failed_futures_exception_and_traceback(mesh, channel):
-    mesh.a.hook = mesh.b.hook = lambda method, context: context.abort(grpc.StatusCode.ABORTED, "no")
+    mesh.a.hook = mesh.b.hook = aborting(grpc.StatusCode.ABORTED, "no")
     future = channel.unary_unary("/t.T/Echo").future(b"")
     assert future.exception(60).code() is grpc.StatusCode.ABORTED
     assert future.traceback(60) is not None
@@ -262,8 +260,7 @@ def test_after_close_every_use_raises_value_error(channel):
 
 
 def test_close_cancels_calls_that_run(mesh, channel):
-    mesh.a.gate.clear()
-    mesh.b.gate.clear()
+    mesh.hold()
     future = channel.unary_unary("/t.T/Echo").future(b"")
     stream = channel.unary_stream("/t.T/Count")(b"1")
     errors = []
@@ -276,7 +273,7 @@ def test_close_cancels_calls_that_run(mesh, channel):
 
     thread = threading.Thread(target=block)
     thread.start()
-    mesh.until(lambda: len(mesh.a.calls) + len(mesh.b.calls) == 3)
+    mesh.until(lambda: len(mesh.calls) == 3)
     with channel:
         pass
     thread.join(60)
@@ -285,5 +282,4 @@ def test_close_cancels_calls_that_run(mesh, channel):
     with pytest.raises(grpc.RpcError) as caught:
         next(stream)
     assert caught.value.code() is grpc.StatusCode.CANCELLED
-    mesh.a.gate.set()
-    mesh.b.gate.set()
+    mesh.let_go()

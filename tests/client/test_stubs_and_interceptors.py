@@ -5,6 +5,8 @@ import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
+from tests.client.fakes import aborting
+
 
 def test_health_and_reflection_stubs_work_unchanged(world):
     node = world.add_node()
@@ -85,7 +87,7 @@ def test_an_interceptor_runs_once_a_call_however_many_attempts(intercepted, call
 
 
 def test_an_interceptor_sees_errors_as_with_grpc(mesh):
-    mesh.a.hook = mesh.b.hook = lambda m, c: c.abort(grpc.StatusCode.ABORTED, "no")
+    mesh.a.hook = mesh.b.hook = aborting(grpc.StatusCode.ABORTED, "no")
     channel = grpc.intercept_channel(mesh.it, Counting())
     for call in CALLS.values():
         with pytest.raises(grpc.RpcError) as caught:
