@@ -99,6 +99,9 @@ class Forecasting:
             except MeshlbError as error:
                 problem = str(error)
                 continue
+            except Exception as error:  # else no service would ever have a forecast again
+                problem = f"the forecast failed: {error!r}"
+                continue
             if expected is not None:
                 found[signal] = expected
         if problem and problem != scaling.forecast_problem:

@@ -118,3 +118,15 @@ def test_a_forecast_that_cannot_be_had_is_logged_once_and_told_all_the_while(mon
         asyncio.run(made._one(scaling))
     assert seen == ["", "no library", "no library"]
     assert lines == [("no_forecast", "no library"), ("no_forecast", "no memory")]
+
+
+def test_what_nobody_expected_costs_one_service_its_forecast_and_no_more():
+    policy = ScalePolicy("s", rules=(RuleSpec("forecast"),))
+    scaling = ServiceScaling("s", policy, "", Intent(), Learned(), 0.0)
+
+    class Broken:
+        async def decisions(self, *_, **__):
+            raise ZeroDivisionError("of all things")
+
+    asyncio.run(Forecasting(Broken(), lambda: (scaling,))._one(scaling))
+    assert "of all things" in scaling.forecast_problem
