@@ -273,14 +273,12 @@ def test_a_lost_replica_is_replaced():
 
 def test_cores_are_given_once_and_given_back_once_when_sizes_are_not_given_any_more():
     async def test(world):
-        await world.until(lambda: len(world.record.nodes) == 2)
-        first, second = world.actuator.running
         sizing = world.scaling.sizing
         sizing.look = lambda *_: None
         sizing.gives = True
-        sizing.cores_given.clear()
+        await world.until(lambda: len(world.record.nodes) == 2)
+        first, second = world.actuator.running
         sizing.cores[first] = 1.5
-        world.actuator.resized.clear()
         await world.rounds()
         assert world.actuator.resized == [(first, 1.5)]
         sizing.gives = False
