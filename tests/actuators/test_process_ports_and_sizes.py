@@ -105,6 +105,11 @@ def test_cores_that_were_given_are_given_back_even_by_another_controller(bench):
     asyncio.run(run())
 
 
+def nices(pid):
+    """Return what nice the threads of a server have."""
+    return {os.getpriority(os.PRIO_PROCESS, t.id) for t in psutil.Process(pid).threads()}
+
+
 def threads(pid):
     """Return the threads of a server, and its children."""
     found = psutil.Process(pid)
@@ -116,8 +121,11 @@ def test_nice_is_set_on_every_thread(bench):
         async with bench.actuator(resize="nice") as actuator:
             await actuator.apply(bench.order(1, start=1))
             (replica,) = await bench.ready(actuator)
+            pid = bench.pid(replica.replica_id)
+            before = os.getpriority(os.PRIO_PROCESS, pid)
             assert await actuator.resize(replica.replica_id, None, 0.1, None)
-            threads = [t.id for t in psutil.Process(bench.pid(replica.replica_id)).threads()]
-            assert {os.getpriority(os.PRIO_PROCESS, thread) > 0 for thread in threads} == {True}
+            assert {nice > 0 for nice in nices(pid)} == {True}
+            given_back = await actuator.resize(replica.replica_id, None, math.inf, None)
+            assert given_back is (nices(pid) == {before})  # it needs a right that few have
 
     asyncio.run(run())
