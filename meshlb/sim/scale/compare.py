@@ -22,11 +22,15 @@ Progress = Callable[[str, float], None]
 
 
 def settled(world: World, initial: int | None = None) -> World:
-    """Return the world with so many replicas at its start; None: as the first minute needs."""
+    """Return the world with so many replicas at its start.
+
+    None: as the busiest minute needs of those in which no autoscaler can have done anything yet,
+    since it has to see a minute first, and to start a replica. A trace is cut out of a day.
+    """
     if initial is not None:
         return dataclasses.replace(world, initial=initial)
     busy = bounds.demand(world.requests, world.engine, FIRST_S)
-    first = busy[min(FIRST_S // 2, len(busy) - 1)]
+    first = max(busy[FIRST_S // 2 : math.ceil(FIRST_S + world.start_up_s)] or busy[-1:])
     return dataclasses.replace(world, initial=max(1, math.ceil(first / FIRST_UTILIZATION)))
 
 
