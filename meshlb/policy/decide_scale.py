@@ -44,9 +44,12 @@ def judge(policy: ScalePolicy, inputs: Inputs) -> Judged:
         urgent = hurried(inputs)
         urgent_asked = ask(policy, urgent)
         urgent_merged = merge(urgent_asked, policy, urgent)
-        surge = urgent_merged.count >= max(
-            policy.panic_threshold * max(1, inputs.ready), inputs.ready + LEAST_SURGE
-        )
+        least = max(policy.panic_threshold * max(1, inputs.ready), inputs.ready + LEAST_SURGE)
+        surge = urgent_merged.count >= least
+        if surge and inputs.start_up_s is not None:
+            # reserve for what may come while a node starts is no surge: the load alone has to be
+            bare = dataclasses.replace(urgent, start_up_s=None)
+            surge = merge(ask(policy, bare), policy, bare).count >= least
         panic = surge or inputs.panic_since is not None
         if panic and urgent_merged.count > merged.count:
             asked, merged = urgent_asked, urgent_merged

@@ -3,11 +3,17 @@
 P in calls in flight is rate x time served where both are known (Little's law): calls in flight
 themselves rise faster than the load where nodes are short, and pile up while nodes start.
 
-k is a number of nodes, or "auto": the greater of
+k is a number of nodes, or "auto": the greatest of
 
-- square-root staffing (Halfin and Whitt, 1981): R busy servers need beta x sqrt(R) more so that few
-  calls wait. A server is a slot, not a node: with T slots a node that is beta x sqrt(P) / T nodes,
-  so that large fleets need little and small ones much.
+- scatter: square-root staffing (Halfin and Whitt, 1981): R busy servers need beta x sqrt(R) more so
+  that few calls wait. A server is a slot, not a node: with T slots a node that is
+  beta x sqrt(P) / T nodes, so that large fleets need little and small ones much. Calls that come in
+  bursts scatter more than single ones: R counts times the peakedness that is measured, variance by
+  mean of the calls in flight (Hayward's approximation).
+- surge: what may come until a node ordered now can serve, if neither trend nor forecast tells.
+  Load is taken to wander like a count of callers that keep one node busy each, of which R are
+  there: up to R + z x sqrt(R) + z^2 / 4. Nodes may be full then. It rules where few nodes are
+  busy and starts are long, and is nothing beside scatter for large fleets.
 - growth: what the load will rise by until a node ordered now can serve, by a forecast, else by the
   trend of the stable window where that stands out from the noise.
 
@@ -25,6 +31,12 @@ from meshlb.scale_model import ADDITIVE, BOUNDED, Inputs, Verb, Want
 MOST_RISE = 0.3
 """A trend adds this part of the load at the most: now and then scatter looks like one."""
 
+RIDDEN_OUT_S = 20.0
+"""Half of a surge is held for starts of this length: calls can wait for so long."""
+
+MOST_PEAKED = 64.0
+"""Variance by mean of calls in flight beyond it is no burst of calls, but a trend or a backlog."""
+
 
 @dataclass(frozen=True, slots=True)
 class Params:
@@ -34,15 +46,17 @@ class Params:
     target: float | str = "auto"
     """In the signal's unit (bounded ones: a part, 0.8 is 80 %); "auto": declared slots, else the
     learned curve."""
-    fill: float = 0.5
+    fill: float = 0.55
     """Of target "auto": the part of a node's slots that is to be busy, above 0 to 1. An engine that
     batches slows all calls down as its slots fill; 1 suits servers whose slots are apart."""
     k: float | str = "auto"
     """Spare nodes, 0 to 10,000; fractions count."""
     beta: float = 1.0
-    """Square-root staffing: of calls about 50 % wait at 0.5, 22 % at 1, 8 % at 1.5, 3 % at 2."""
+    """Scatter: of calls about 50 % wait at 0.5, 22 % at 1, 8 % at 1.5, 3 % at 2."""
     horizon_s: float = 60.0
     """A trend is believed so far ahead at the most, however long a start takes."""
+    surge: float = 2.0
+    """Standard deviations of the load that full nodes are to hold while a node starts, 0 to 10."""
     drain_s: float = 60.0
     """Calls in line are to be worked off within it, 1 to 3,600."""
 
@@ -54,6 +68,8 @@ class Params:
             wrong.append(f"k = {self.k!r}: 0 to {scale_load.MOST_NODES:,}, or 'auto'")
         if not scale_load.is_number(self.beta, 0, 10):
             wrong.append(f"beta = {self.beta!r}: 0 to 10")
+        if not scale_load.is_number(self.surge, 0, 10):
+            wrong.append(f"surge = {self.surge!r}: 0 to 10")
         if not scale_load.is_number(self.fill, 1e-3, 1):
             wrong.append(f"fill = {self.fill!r}: above 0, to 1")
         if not scale_load.is_number(self.drain_s, 1, 3600):
@@ -102,11 +118,41 @@ def _auto(inputs: Inputs, params: Params, total: float, target: float) -> tuple[
     """Return the spare nodes, and what for."""
     servers = target if params.signal == "in_flight" else scale_load.slots(inputs) or 1.0
     busy = max(0.0, total / target) * servers
-    scatter = params.beta * math.sqrt(busy) / servers
+    scatter = params.beta * math.sqrt(busy * _peakedness(inputs, params.signal)) / servers
     growth, why = _growth(inputs, params, total)
-    if growth / target > scatter:
-        return growth / target, why
-    return scatter, "spare for scatter"
+    surge = _surge(inputs, params, target) - total / target
+    return max(
+        (scatter, "spare for scatter"),
+        (growth / target, why),
+        (surge, f"spare for a surge within {inputs.start_up_s or 0.0:.0f} s"),
+        key=lambda one: one[0],
+    )
+
+
+def _peakedness(inputs: Inputs, signal: str) -> float:
+    """Return how much more the calls scatter than single ones that know nothing of each other."""
+    seen, spread = inputs.signals.get(signal), inputs.variance.get(signal)
+    if signal != "in_flight" or seen is None or not seen.stable or spread is None:
+        return 1.0
+    return min(MOST_PEAKED, max(1.0, spread / seen.stable))
+
+
+def _surge(inputs: Inputs, params: Params, target: float) -> float:
+    """Return the nodes that a surge fills until a node ordered now can serve; 0: not known."""
+    total, start_up_s = scale_load.load(inputs, params.signal), inputs.start_up_s
+    if total is None or start_up_s is None or start_up_s <= 0.0:
+        return 0.0
+    if params.signal == "in_flight":
+        slots = scale_load.slots(inputs)
+        if slots is None:
+            return 0.0
+        full = max(slots, target)
+        total = scale_load.offered(inputs, total, full, params.drain_s)[0] / full
+    elif params.signal not in BOUNDED:
+        return 0.0
+    part = start_up_s / (start_up_s + RIDDEN_OUT_S)
+    z = params.surge
+    return total + z * math.sqrt(part * total) + 0.25 * part * z * z
 
 
 def _growth(inputs: Inputs, params: Params, total: float) -> tuple[float, str]:
