@@ -105,6 +105,11 @@ class TestPanic:
         assert not decide(policy(), inputs(1, signals=load(9, panic=19))).panic
         assert decide(policy(), inputs(1, signals=load(9, panic=21))).panic
 
+    def test_a_reserve_for_what_may_come_is_none(self):
+        given = inputs(1, signals=load(9, panic=9), slots=20.0, start_up_s=1e9)
+        decision = decide(policy(RuleSpec("reserve", {"target": 10.0})), given)
+        assert (decision.panic, decision.target) == (False, 3)
+
     def test_it_never_scales_in(self):
         decision = decide(policy(), inputs(8, total=10.0, panic_since=NOW - 30))
         assert decision.target == 8

@@ -1,5 +1,7 @@
 """The latency rule and the queueing formulas under it."""
 
+import dataclasses
+
 import pytest
 
 from meshlb import plugins
@@ -59,6 +61,24 @@ class TestLatency:
         unknown = inputs(3, signals={"rate": seen(4.0)})
         assert one("latency", unknown).verb is None
         assert one("latency", inputs(3, signals={"rate": seen(0.0)})).count == 0
+
+    def test_slots_that_slow_each_other_down_are_no_servers_of_their_own(self):
+        # a curve learned of nodes with slots is flat below them: it says little of what a call
+        # takes beside more; 16 of them, measured at 4, would not keep their 2 s
+        more = {"slots": 16.0, "service_s": 2.0, "served": 4.0}
+        signals = {"rate": seen(20.0), "queued": seen(0.0)}
+        flat = SpeedCurve(2.0, 0.125, 16)
+        given = inputs(10, signals=signals, curve=flat, **more)
+        want = one("latency", given, objective_s=7.5, quantile="p95", scatter=0.7)
+        blind = dataclasses.replace(given, service_s=None)
+        assert one("latency", blind, objective_s=7.5, quantile="p95", scatter=0.7).count < 5
+        assert 5 <= want.count <= 10
+        # at the occupancy that it was measured at, it is what was measured
+        at_rest = one("latency", given, objective_s=1.7, quantile="p50", scatter=0)
+        assert 10 <= at_rest.count <= 200
+        busier = dataclasses.replace(given, served=8.0)
+        again = one("latency", busier, objective_s=7.5, quantile="p95", scatter=0.7)
+        assert again.count <= want.count
 
     def test_a_queue_is_worked_off(self):
         calm = one("latency", self.given(rate=40.0), objective_s=0.5)

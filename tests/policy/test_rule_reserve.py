@@ -1,5 +1,7 @@
 """The reserve rule: load, rise, queue, and what is kept free."""
 
+import pytest
+
 from meshlb import plugins
 from tests.policy.wants import inputs, one, seen
 
@@ -46,6 +48,39 @@ class TestReserve:
     def test_a_rise_is_believed_to_a_part_of_the_load(self):
         given = inputs(signals={"in_flight": seen(40)}, growth={"in_flight": 9.0}, start_up_s=60.0)
         assert one("reserve", given, target=10).count == 6  # 40 + 0.3 x 40
+
+    def test_calls_that_come_in_bursts_scatter_more(self):
+        load = {"in_flight": seen(64)}
+        single = inputs(signals=load, variance={"in_flight": 60.0})
+        assert one("reserve", single, target=8).count == 9
+        bursts = inputs(signals=load, variance={"in_flight": 64 * 16.0})  # by sixteen
+        assert one("reserve", bursts, target=8).count == 12  # 4 x the reserve
+        backlog = inputs(signals=load, variance={"in_flight": 1e9})
+        assert one("reserve", backlog, target=8).count == 16
+
+    @pytest.mark.parametrize(
+        ("start_up_s", "in_flight", "count"),
+        # 16 slots: 8 in flight are half a node, wanted 1; a surge fills up to 2.9
+        [(None, 8, 2), (1.0, 8, 2), (1e9, 8, 3), (1e9, 16 * 9, 20)],
+    )
+    def test_a_surge_is_held_where_starts_are_long_and_nodes_few(
+        self, start_up_s, in_flight, count
+    ):
+        load = {"in_flight": seen(in_flight)}
+        given = inputs(signals=load, slots=16.0, start_up_s=start_up_s)
+        want = one("reserve", given, target=8)
+        assert want.count == count
+        surges = start_up_s == 1e9 and in_flight == 8
+        assert ("for a surge" in want.reason) is surges
+
+    def test_no_surge_is_held_of_nodes_of_unknown_size_or_if_it_is_set_to_none(self):
+        load = {"in_flight": seen(8)}
+        unknown = inputs(signals=load, start_up_s=1e9)
+        assert one("reserve", unknown, target=8).count == 2
+        known = inputs(signals=load, slots=16.0, start_up_s=1e9)
+        assert one("reserve", known, target=8, surge=0).count == 2
+        half_busy = inputs(1, signals={"cpu": seen(0.5)}, start_up_s=1e9)
+        assert one("reserve", half_busy, signal="cpu", target=0.8, beta=0).count == 3
 
     def flow(self, in_flight, rate, served, queued=0.0, service_s=2.0):
         signals = {"in_flight": seen(in_flight), "rate": seen(rate), "queued": seen(queued)}

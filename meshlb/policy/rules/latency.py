@@ -1,8 +1,8 @@
 """As few nodes as keep a quantile of latency within its objective, by prediction.
 
-From the learned curve of the mean node and the calls a second: a node with slots is that many
-servers, all nodes together one queue before them (Erlang C), as a balancer that knows the load
-comes close to. An engine that batches without slots queues nothing, but slows with its occupancy.
+From the speed of the mean node and the calls a second: a node with slots is that many servers, all
+nodes together one queue before them (Erlang C), as a balancer that knows the load comes close to.
+They slow each other down, as measured. An engine that batches without slots queues nothing, but slows with its occupancy.
 The count follows from the calls that come, not from how many nodes there are, so it does not run
 away while nodes start. Calls that queue already are to be worked off within ``drain_s``.
 """
@@ -75,16 +75,15 @@ def wants(inputs: Inputs, params: Params, name: str) -> tuple[Want, ...]:
     curve = inputs.curve
     if curve is None:
         return (Want(name, None, None, "no speed learned yet"),)
-    late = _late_part(inputs, params, curve)
-    if late is None:
+    predicted = _late_part(inputs, params, curve)
+    if predicted is None:
         return (scale_load.unknown(name, params.signal),)
+    late, alone_s = predicted
     part = part_of(params.quantile) or 0.95
     allowed = 1.0 - part + 1e-12
     objective = f"{100 * part:g} % within {params.objective_s:g} s"
     if late(1, 0.0) > allowed:
-        why = (
-            f"{objective} cannot be met: an idle node takes {1000 * curve.base_s:.3g} ms on average"
-        )
+        why = f"{objective} cannot be met: an idle node takes {1000 * alone_s:.3g} ms on average"
         return (Want(name, None, None, why),)
     count = _smallest(lambda nodes: late(nodes, demand) <= allowed)
     kept = 100.0 * (1.0 - late(count, demand))
@@ -102,18 +101,21 @@ Late = Callable[[int, float], float]
 """(nodes, calls a second) -> part of the calls beyond the objective."""
 
 
-def _late_part(inputs: Inputs, params: Params, curve: SpeedCurve) -> Late | None:
-    """Return the prediction; None if what it rests on is missing."""
+def _late_part(inputs: Inputs, params: Params, curve: SpeedCurve) -> tuple[Late, float] | None:
+    """Return the prediction, and what a call takes alone; None if what it rests on is missing."""
     base_s, limit_s = curve.base_s, params.objective_s
     batched = base_s / curve.slope_s
     slots = inputs.slots if inputs.slots is not None else max(1.0, curve.knee)
     batches = inputs.slots is None and batched >= BATCHES_FROM * slots
+    takes = _takes(inputs, base_s, slots)
     if params.signal == "response_time":
         if batches:
-            return _batching(curve, limit_s, params.scatter)
-        return lambda nodes, rate: queueing.response_tail(
-            _servers(nodes, slots), rate, base_s, limit_s, params.scatter
-        )
+            return _batching(curve, limit_s, params.scatter), base_s
+        return (
+            lambda nodes, rate: queueing.response_tail(
+                _servers(nodes, slots), rate, takes(nodes, rate), limit_s, params.scatter
+            )
+        ), takes(1, 0.0)
     seen = inputs.signals.get(params.signal)
     if seen is None or seen.stable is None:
         return None
@@ -121,15 +123,41 @@ def _late_part(inputs: Inputs, params: Params, curve: SpeedCurve) -> Late | None
         slots = batched
     # what a first token takes without waiting: what it takes now, less the wait predicted for now
     rate = scale_load.load(inputs, "rate") or 0.0
-    servers = _servers(max(1, inputs.ready), slots)
-    load = rate * base_s
+    ready = max(1, inputs.ready)
+    servers, served_s = _servers(ready, slots), takes(ready, rate)
+    load = rate * served_s
     waits_s = 0.0
     if load < servers:
-        waits_s = queueing.wait_probability(servers, load) * base_s / (servers - load)
+        waits_s = queueing.wait_probability(servers, load) * served_s / (servers - load)
     left_s = limit_s - max(0.0, seen.stable - waits_s)
     if load >= servers:
         left_s = limit_s
-    return lambda nodes, rate: queueing.wait_tail(_servers(nodes, slots), rate, base_s, left_s)
+    return (
+        lambda nodes, rate: queueing.wait_tail(
+            _servers(nodes, slots), rate, takes(nodes, rate), left_s
+        )
+    ), takes(1, 0.0)
+
+
+def _takes(inputs: Inputs, base_s: float, slots: float) -> Callable[[int, float], float]:
+    """Return the mean time that a call is served: of (nodes, calls a second).
+
+    A curve learned of nodes with slots is taken to be flat below them. A server that batches is
+    slower the fuller it is, so where the time served and the occupancy are measured, a call beside
+    full slots is taken to run half as fast as alone. At the occupancy measured that is exact, for
+    servers whose slots are apart as well; further up it errs to the safe side.
+    """
+    service_s, served = inputs.service_s, inputs.served
+    if service_s is None or served is None:
+        return lambda nodes, rate: base_s
+    step_s = service_s / (slots + min(served, slots))
+
+    def takes(nodes: int, rate: float) -> float:
+        # occupancy n = rate x step x (slots + n), which is slots where rate x step is a half
+        part = min(0.5, rate / nodes * step_s)
+        return step_s * slots / (1.0 - part)
+
+    return takes
 
 
 def _batching(curve: SpeedCurve, limit_s: float, scatter: float) -> Late:
