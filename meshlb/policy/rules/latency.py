@@ -2,9 +2,10 @@
 
 From the speed of the mean node and the calls a second: a node with slots is that many servers, all
 nodes together one queue before them (Erlang C), as a balancer that knows the load comes close to.
-They slow each other down, as measured. An engine that batches without slots queues nothing, but slows with its occupancy.
-The count follows from the calls that come, not from how many nodes there are, so it does not run
-away while nodes start. Calls that queue already are to be worked off within ``drain_s``.
+They slow each other down, as measured. An engine that batches without slots queues nothing, but
+slows with its occupancy. The count follows from the calls that come, not from how many nodes there
+are, so it does not run away while nodes start. Calls that queue already are to be worked off within
+``drain_s``.
 """
 
 from __future__ import annotations
@@ -149,7 +150,7 @@ def _takes(inputs: Inputs, base_s: float, slots: float) -> Callable[[int, float]
     """
     service_s, served = inputs.service_s, inputs.served
     if service_s is None or served is None:
-        return lambda nodes, rate: base_s
+        return lambda _nodes, _rate: base_s
     step_s = service_s / (slots + min(served, slots))
 
     def takes(nodes: int, rate: float) -> float:
