@@ -42,7 +42,7 @@ DEFAULT = "default"
 SEEDS = (1, 2, 3)
 """Of the ramp."""
 RIVALS = {"hpa": (4, 5, 6, 6.5, 7, 7.5, 8), "kpa": (2, 3, 4, 6), "ray": (3, 4, 5, 6)}
-OWN = (4, 5, 6, 7, 8, 9, 10, 11)
+OWN = (3, 4, 5, 6, 7, 8, 9, 9.5, 10, 11)
 LOADS: dict[str, dict[str, tuple[float, ...]]] = {
     case: {"meshlb": OWN, **RIVALS} for case in ("x1", "x4", "x16", "ramp")
 }

@@ -54,6 +54,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Simulate; print a table, or JSON."""
     _check(args)
+    if args.plot:
+        plot.check()
     rivals = [name.strip() for name in args.rivals.split(",") if name.strip()]
     for name in rivals:
         plugins.load(compare.RIVALS, name)

@@ -102,6 +102,14 @@ def test_meshlb_scales_out_and_in_and_breaks_nothing():
     assert outcome.attainment > 0.8
 
 
+def test_the_first_fleet_suits_the_time_in_which_nobody_can_have_acted():
+    quick, slow = (world((0.5, 8.0), 100.0, start_up_s=start_up_s) for start_up_s in (1.0, 60.0))
+
+    assert compare.settled(quick).initial == 1
+    assert compare.settled(slow).initial > 1
+    assert compare.settled(slow, 3).initial == 3
+
+
 def test_the_oracle_orders_a_start_up_time_ahead():
     assert bounds.ahead([1, 1, 1, 3, 1, 1], 2.0) == [1, 3, 3, 3, 1, 1]
     assert bounds.ahead([1, 2, 1, 1, 1, 4], 1.0) == [2, 2, 1, 1, 4, 4]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,16 +14,21 @@ from meshlb.sim.scale.run import World
 DEMAND_S = 10
 
 
+def check() -> None:
+    """Raise MissingExtraError without matplotlib: told before a long run, not after it."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise MissingExtraError("--plot needs matplotlib: pip install 'meshlb[plot]'")
+
+
 def draw(path: str | Path, world: World, outcomes: Mapping[str, Outcome]) -> None:
     """Write a picture; its kind follows from the file's name.
 
     Raises MissingExtraError without matplotlib, InvalidInputError if it cannot be written.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("--plot needs matplotlib: pip install 'meshlb[plot]'") from error
+    check()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(12, 9), layout="constrained")
     FigureCanvasAgg(figure)
     replicas, flight, attained = figure.subplots(3, 1, sharex=True)
