@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 
 import pytest
 
@@ -224,3 +225,10 @@ class TestCommand:
     def test_bad_input_is_told(self, csv, more, says, capsys):
         assert main(["simulate", "--trace", str(csv), *more]) == 2
         assert says in capsys.readouterr().err
+
+    def test_what_a_plot_lacks_is_told_before_the_run(self, csv, tmp_path, monkeypatch, capsys):
+        monkeypatch.setitem(sys.modules, "matplotlib", None)
+        monkeypatch.setattr(compare, "compare", None)
+
+        assert main(["simulate", "--trace", str(csv), "--plot", str(tmp_path / "out.png")]) != 0
+        assert "pip install 'meshlb[plot]'" in capsys.readouterr().err
