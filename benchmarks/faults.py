@@ -31,9 +31,14 @@ FAULTS = {"kill": 4.0, "freeze": 6.0}
 """How long each lasts, in seconds."""
 MOST_OF_FROZEN, MOST_P99 = 0.02, 3.0
 Channels = Callable[[Processes, list[int]], Callable[[int], grpc.aio.Channel]]
-IDEMPOTENT = json.dumps(
-    {"methodConfig": [{"name": [{"service": METHOD.split("/")[1]}], "idempotent": True}]}
-)
+
+
+def service_config(**method: Any) -> tuple[tuple[str, str], ...]:
+    """Return the option of a channel that says this of the servers' methods."""
+    entry = {"name": [{"service": METHOD.split("/")[1]}], **method}
+    return (("grpc.service_config", json.dumps({"methodConfig": [entry]})),)
+
+
 HEAD = (
     f"{'contender':20} {'calm p99 ms':>12} {'calls':>7} {'failed':>7} {'p99 ms':>8} {'to calm':>8}"
     "  failed most of"
@@ -70,7 +75,8 @@ CONTENDERS: dict[str, Channels] = {
     "round_robin": round_robin,
     "envoy": envoy,
     "meshlb": meshlb(),
-    "meshlb, idempotent": meshlb((("grpc.service_config", IDEMPOTENT),)),
+    "meshlb, idempotent": meshlb(service_config(idempotent=True)),
+    "meshlb, hedged": meshlb(service_config(hedgingPolicy={"maxAttempts": 2})),
 }
 
 
@@ -139,9 +145,9 @@ def figures(calm: list[Result], fault: list[Result]) -> dict[str, Any]:
 
 def judge(kind: str, name: str, one: dict[str, Any]) -> list[str]:
     """Return what is to be reached, and whether it was."""
-    if name == "meshlb, idempotent":
+    if name in ("meshlb, idempotent", "meshlb, hedged"):
         lines = [verdict(f"{kind}, {name}: failed", one["failed"], 0)]
-        if kind == "freeze":
+        if kind == "freeze" and name == "meshlb, hedged":
             ratio = one["p99_ms"] / one["calm_p99_ms"]
             lines.append(verdict(f"{kind}, {name}: p99 to calm", ratio, MOST_P99))
         return lines

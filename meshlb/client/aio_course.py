@@ -228,6 +228,8 @@ class AioCourse:
             self.complete = tries.complete
             self._end(self._final(tries, again, inner))
             return False
+        if self._go_on_beside():
+            return True
         self.inner = None
         if again.delay_s > 0:
             self._begin_later(again.delay_s)
@@ -250,6 +252,10 @@ class AioCourse:
         if tries.refused:
             return every_node_refuses(self.method.routes, details)
         return None
+
+    def _go_on_beside(self) -> bool:
+        """Go on with another attempt that runs already; return whether there is one."""
+        return False
 
     def _can_repeat(self) -> bool:
         """Return whether another attempt could say all that the first one said."""

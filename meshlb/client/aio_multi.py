@@ -10,6 +10,7 @@ import grpc.aio
 
 from meshlb.client import aio_calls, aio_intercepted
 from meshlb.client.aio_course import AioCourse, AioMethod, Arguments
+from meshlb.client.aio_hedged import AioHedgedCourse, HedgedUnaryUnaryCall
 from meshlb.client.aio_interceptors import Chain
 from meshlb.client.aio_replay import AioReplay
 from meshlb.client.aio_stream_course import AioStreamCourse
@@ -52,7 +53,11 @@ class _Multi:
         channel = self._channel
         if channel.closed:
             raise grpc.aio.UsageError("Channel is closed.")
-        return self._call(self._course(self._bound(), request, timeout, args))
+        method = self._bound()
+        if method.hedge is not None:
+            course = AioHedgedCourse(method, request, timeout, args)
+            return HedgedUnaryUnaryCall(course)
+        return self._call(self._course(method, request, timeout, args))
 
     def _intercept(self, request: Any, timeout: float | None, args: Arguments) -> Any:
         """Begin a call above the interceptors."""
@@ -142,7 +147,12 @@ class UnaryUnary(_OneRequest, grpc.aio.UnaryUnaryMultiCallable):  # type: ignore
         args = (metadata, credentials, wait_for_ready, compression)
         if self._interceptors:
             return self._intercept(request, timeout, args)
-        if method is None or self._channel.closed or method.loop is not _running_loop():
+        if (
+            method is None
+            or method.hedge is not None
+            or self._channel.closed
+            or method.loop is not _running_loop()
+        ):
             return self._begin(request, timeout, args)
         return aio_calls.UnaryUnaryCall(AioCourse(method, request, timeout, args))
 

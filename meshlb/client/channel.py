@@ -12,6 +12,7 @@ from typing import Any, Self
 import grpc
 
 from meshlb.client import link, sharing
+from meshlb.client.hedged_course import HedgedUnaryUnary
 from meshlb.client.method import Method
 from meshlb.client.node import LinkState
 from meshlb.client.options import Options
@@ -94,9 +95,8 @@ class MeshChannel(grpc.Channel):
         _registered_method: bool | None = False,
     ) -> grpc.UnaryUnaryMultiCallable[Any, Any]:
         """Return a multi-callable, as ``grpc.Channel`` does."""
-        return UnaryUnary(
-            self._method("unary_unary", method, request_serializer, response_deserializer)
-        )
+        made = self._method("unary_unary", method, request_serializer, response_deserializer)
+        return UnaryUnary(made) if made.hedge is None else HedgedUnaryUnary(made)
 
     def unary_stream(
         self,

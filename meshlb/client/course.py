@@ -134,6 +134,7 @@ class Course:
             routes = self.method.routes
             if code is grpc.StatusCode.OK:
                 routes.end(node, now - began_at, Outcome.OK, now)
+                self._answered(now - began_at)
                 again = None
             elif self._cancelled:
                 routes.end(node, now - began_at, Outcome.CANCELLED, now)
@@ -157,6 +158,8 @@ class Course:
                 and now + again.delay_s >= self.deadline
             )
             if again is not None and not late:
+                if self._go_on_beside():
+                    return True
                 self.inner = None
         if again is None or late:
             self._end(self._final(inner, again))
@@ -166,6 +169,13 @@ class Course:
         elif not self.look_again():
             self.method.room.enter(self, 0.0)
         return True
+
+    def _answered(self, latency_s: float) -> None:
+        """Take note that an attempt ended well after so long."""
+
+    def _go_on_beside(self) -> bool:
+        """Go on with another attempt that runs already; return whether there is one."""
+        return False
 
     def _final(self, inner: Any, again: Again | None) -> Any:
         """Return what the call ended with, if that is not gRPC's own call."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import MutableSet
 from typing import Any
 
+from meshlb.client.later import Later
 from meshlb.client.node import Node
 from meshlb.client.options import Options
 from meshlb.client.routes import Routes
@@ -12,6 +13,7 @@ from meshlb.client.sharing import Group
 from meshlb.client.tries import Tries
 from meshlb.client.view import View
 from meshlb.client.waiting_room import WaitingRoom
+from meshlb.policy.hedge_delay import HedgeDelay
 
 SPARE = 16
 """Multi-callables of links that are gone are dropped when there are so many more than nodes."""
@@ -21,9 +23,8 @@ class Method:
     """What the four multi-callables have in common."""
 
     __slots__ = (
-        "_arguments", "_group", "arity", "by_link", "calls", "name", "owner", "policy",
-        "resume",
-        "timeout_s", "view", "waits",
+        "_arguments", "_group", "arity", "by_link", "calls", "hedge", "name", "owner", "policy",
+        "resume", "timeout_s", "view", "waits",
     )  # fmt: skip
 
     def __init__(
@@ -45,6 +46,9 @@ class Method:
         self.resume = options.resume.get(name)
         self.timeout_s = options.timeout_s(name)
         """The most time that its calls may take; None: what each call says."""
+        hedging = options.hedging_of(name) if arity == "unary_unary" else None
+        self.hedge = None if hedging is None else HedgeDelay(hedging.delay_s)
+        """When a call is asked of another node too; None: never."""
         self.calls = calls
         """The channel's calls, so that closing it cancels them."""
         self.by_link: dict[Any, Any] = {}
@@ -63,6 +67,11 @@ class Method:
     def room(self) -> WaitingRoom:
         """Where its calls wait that do not block a thread."""
         return self._group.room
+
+    @property
+    def later(self) -> Later:
+        """What does things a little later."""
+        return self._group.later
 
     def open(self) -> None:
         """Subscribe, if no call has done so yet."""

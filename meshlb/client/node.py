@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from meshlb.model import TableNode
 from meshlb.policy.load import Candidate, ClientLoad, NodeLoad
+from meshlb.policy.stall import Stall
 
 
 class LinkState(enum.Enum):
@@ -54,7 +55,7 @@ class Node:
 
     __slots__ = (
         "candidate", "client", "failed", "in_flight_time_s", "info", "link",
-        "link_state", "load", "refused", "spent_at", "started", "succeeded",
+        "link_state", "load", "refused", "spent_at", "stall", "started", "succeeded",
     )  # fmt: skip
 
     def __init__(self, info: TableNode, client: ClientLoad) -> None:
@@ -67,6 +68,7 @@ class Node:
         self.in_flight_time_s = 0.0
         """Calls in flight summed over time, up to ``spent_at``."""
         self.spent_at = 0.0
+        self.stall = Stall()
         self.set_info(info)
 
     def spend(self, now: float) -> None:

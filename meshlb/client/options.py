@@ -2,14 +2,11 @@
 
 Ours: ``meshlb.picker`` (name), ``meshlb.picker_params`` (dict), ``meshlb.zone`` (text),
 ``meshlb.resume`` ({method: hook}), ``meshlb.controller_credentials`` (grpc.ChannelCredentials or
-None). A method is idempotent if its entry in ``grpc.service_config`` has a ``retryPolicy``, or our
-key ``"idempotent": true``. Retries are the stub's, on another node, so nodes' channels get the
-config without them.
+None). The service config is read by ``service_config``.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -17,14 +14,15 @@ from typing import Any, TypeVar
 import grpc
 
 from meshlb import plugins
-from meshlb.client.retry import IDEMPOTENT, ONCE, RetryPolicy
+from meshlb.client import service_config
+from meshlb.client.retry import RetryPolicy
+from meshlb.client.service_config import Hedging, MethodRules
 from meshlb.client.view import PICKERS
 from meshlb.errors import InvalidInputError
 
 Resume = Callable[[Any, Sequence[Any]], Any]
 T = TypeVar("T")
 UNSET: Any = object()
-MAX_ATTEMPTS = 5  # gRFC A6
 
 # A node that refuses is tried again soon: it is asked for only while it is down.
 _NODE_DEFAULTS = {
@@ -44,26 +42,26 @@ class Options:
     resume: Mapping[str, Resume] = field(default_factory=dict)
     controller_credentials: Any = UNSET
     """UNSET: those of the nodes; None: plain text."""
-    policies: Mapping[str, RetryPolicy] = field(default_factory=dict)
-    """By "/pkg.Service/Method", "/pkg.Service/" or "" (all)."""
-    waiting: Mapping[str, bool] = field(default_factory=dict)
-    """``waitForReady`` of the service config, by the same keys."""
-    timeouts: Mapping[str, float] = field(default_factory=dict)
-    """``timeout`` of the service config, by the same keys."""
+    rules: MethodRules = field(default_factory=MethodRules)
+    """What the service config says of methods."""
     node_options: tuple[tuple[str, Any], ...] = ()
     """For the channels to nodes."""
 
     def policy(self, method: str) -> RetryPolicy | None:
         """Return a method's policy, most exact entry first; None: the config is silent."""
-        return _most_exact(self.policies, method)
+        return _most_exact(self.rules.policies, method)
 
     def waits(self, method: str) -> bool:
         """Return whether a method's calls wait for ready unless they say otherwise."""
-        return bool(_most_exact(self.waiting, method))
+        return bool(_most_exact(self.rules.waiting, method))
+
+    def hedging_of(self, method: str) -> Hedging | None:
+        """Return how a method is hedged; None: it is not."""
+        return _most_exact(self.rules.hedging, method)
 
     def timeout_s(self, method: str) -> float | None:
         """Return the most time that a method's calls may take; None: no limit."""
-        return _most_exact(self.timeouts, method)
+        return _most_exact(self.rules.timeouts, method)
 
 
 def _most_exact(entries: Mapping[str, T], method: str) -> T | None:
@@ -83,19 +81,15 @@ def parse(options: Sequence[tuple[str, Any]] | None) -> Options:
             _take(key.removeprefix("meshlb."), value, ours, faults)
         else:
             rest[key] = value
-    policies: dict[str, RetryPolicy] = {}
-    waiting: dict[str, bool] = {}
-    timeouts: dict[str, float] = {}
+    rules = MethodRules()
     if "grpc.service_config" in rest:
-        text = rest["grpc.service_config"]
-        rest["grpc.service_config"] = _service_config(text, policies, waiting, timeouts, faults)
+        rules, left = service_config.read(rest["grpc.service_config"], faults)
+        rest["grpc.service_config"] = left
     _build_params(ours, faults)
     if faults:
         raise InvalidInputError(faults, reason="INVALID_OPTION")
     return Options(
-        policies=policies,
-        waiting=waiting,
-        timeouts=timeouts,
+        rules=rules,
         node_options=tuple(rest.items()),
         **ours,
     )
@@ -161,72 +155,3 @@ def _build_params(ours: dict[str, Any], faults: list[str]) -> None:
         )
     except (TypeError, ValueError) as error:
         faults.append(f"option meshlb.picker_params = {ours['picker_params']!r}: {error}")
-
-
-def _service_config(
-    text: Any,
-    policies: dict[str, RetryPolicy],
-    waiting: dict[str, bool],
-    timeouts: dict[str, float],
-    faults: list[str],
-) -> str:
-    """Fill in what the stub does itself; return the config without it."""
-    try:
-        config = json.loads(text)
-        for method in config.get("methodConfig", ()):
-            idempotent = method.pop("idempotent", None)
-            retry = method.pop("retryPolicy", None)
-            if not isinstance(idempotent, bool | None):
-                raise TypeError(f"idempotent = {idempotent!r}: true or false")
-            # A call that waits for ready would wait at one node, whatever becomes of the others.
-            waits = method.pop("waitForReady", None)
-            names = [_key(name) for name in method.get("name", ())]
-            if waits is not None:
-                waiting.update(dict.fromkeys(names, bool(waits)))
-            if "timeout" in method:  # of the whole call, not of each attempt
-                timeouts.update(dict.fromkeys(names, _span("timeout", method.pop("timeout"))))
-            if retry is None and idempotent is None:
-                continue
-            policy = _policy(retry) if retry is not None else IDEMPOTENT if idempotent else ONCE
-            policies.update(dict.fromkeys(names, policy))
-    except (TypeError, ValueError, AttributeError, KeyError) as error:
-        faults.append(
-            f"option grpc.service_config = {str(text)[:200]!r}: a service config ({error})"
-        )
-        return "{}"
-    return json.dumps(config)
-
-
-def _key(name: Mapping[str, str]) -> str:
-    service, method = name.get("service", ""), name.get("method", "")
-    return f"/{service}/{method}" if service else ""
-
-
-def _policy(raw: Mapping[str, Any]) -> RetryPolicy:
-    attempts = raw["maxAttempts"]
-    if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 2:
-        raise ValueError(f"retryPolicy.maxAttempts = {attempts!r}: a whole number from 2")
-    names = [str(name).upper() for name in raw["retryableStatusCodes"]]
-    unknown = [name for name in names if name not in grpc.StatusCode.__members__]
-    if unknown:
-        raise ValueError(f"retryPolicy.retryableStatusCodes: no such code {unknown}")
-    if not names:
-        raise ValueError("retryPolicy.retryableStatusCodes = []: one code or more")
-    multiplier = float(raw.get("backoffMultiplier", 2))
-    if not 0 < multiplier < float("inf"):
-        raise ValueError(f"retryPolicy.backoffMultiplier = {multiplier!r}: above 0")
-    return RetryPolicy(
-        max_attempts=min(attempts, MAX_ATTEMPTS),
-        codes=frozenset(grpc.StatusCode[name] for name in names),
-        initial_backoff_s=_span("retryPolicy.initialBackoff", raw["initialBackoff"]),
-        max_backoff_s=_span("retryPolicy.maxBackoff", raw["maxBackoff"]),
-        multiplier=multiplier,
-    )
-
-
-def _span(key: str, given: Any) -> float:
-    text = str(given)
-    value = float(text.removesuffix("s"))
-    if not text.endswith("s") or not 0 < value < float("inf"):
-        raise ValueError(f'{key} = {text!r}: seconds above 0, as in "0.1s"')
-    return value

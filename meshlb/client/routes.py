@@ -104,12 +104,20 @@ class Routes:
             self._share_until = now + STALE_SHARE_INTERVALS * share.interval_s
 
     def expire(self, now: float) -> None:
-        """Forget the counts of others once they are stale; own counts and the share go on."""
+        """Bring up to now what ends by itself: counts of others, and nodes that are left alone.
+
+        Own counts and the share go on.
+        """
         with self.lock:
+            back = [node for node in self.nodes.values() if node.stall.look(now)]
+            if back:
+                self._moved()
             if now > self._share_until:
                 self.client.count_age_s = None
                 for node in self.nodes.values():
                     node.load.others = None
+        if back:
+            self._after_change([])
 
     def refuse(self, text: str) -> None:
         """Note that every controller has refused and there is no table."""
@@ -189,6 +197,20 @@ class Routes:
                 left.link.close_soon()
         if idle is not None:
             idle.close_soon()
+
+    def outrun(self, node: Node, now: float) -> None:
+        """Note that another node answered a call first that was asked of this one before."""
+        with self.lock:
+            stalled = node.stall.outrun(node.succeeded, now)
+            if stalled:
+                self._moved()
+        if stalled:
+            self._after_change([])
+
+    def may_add(self, now: float) -> bool:
+        """Return whether one more attempt may be made than there are calls, and count it."""
+        with self.lock:
+            return self.budget.take(self.started, now)
 
     # --- changes ---------------------------------------------------------------------------
 

@@ -23,10 +23,11 @@ class RunningCall(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[type-a
 
     @classmethod
     def begin(
-        cls, method: Method, request: Any, timeout: float | None, args: tuple[Any, ...]
-    ) -> Self:
+        cls, method: Method, request: Any, timeout: float | None, args: tuple[Any, ...],
+        course: type[Course] = Course,
+    ) -> Self:  # fmt: skip
         """Start a call; ``args`` are metadata, credentials, wait_for_ready, compression."""
-        call = cls(Course(method, request, timeout, args))
+        call = cls(course(method, request, timeout, args))
         method.calls.add(call)
         call._course.start()
         return call

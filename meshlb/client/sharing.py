@@ -17,6 +17,7 @@ from typing import Any
 
 import grpc
 
+from meshlb.client.later import Later
 from meshlb.client.node import Link, Node
 from meshlb.client.options import UNSET, Options
 from meshlb.client.routes import Routes
@@ -36,6 +37,7 @@ class Group:
         self.key = key
         self.routes = Routes(target.service, _client_id(), opener)
         self.room = WaitingRoom(self.routes)
+        self.later = Later(target.service)
         self.users = 0
         self._target = target
         self._credentials = credentials
@@ -76,6 +78,7 @@ class Group:
         self._subscription = None
         self.routes.forget_all(_client_id())
         self.room = WaitingRoom(self.routes)
+        self.later = Later(self._target.service)
 
 
 _lock = threading.RLock()  # a dropped channel may be collected, and so released, within join

@@ -124,10 +124,8 @@ class Tries:
         again = after_started(
             self._effective_policy(), code, details, self.attempts, trailing, self._routes.rng
         )
-        if again is not None and not lost:
-            with self._routes.lock:
-                if not self._routes.budget.take(self._routes.started, now):
-                    return None
+        if again is not None and not lost and not self._routes.may_add(now):
+            return None
         return again
 
     def _resumed(self, resume: Callable[[], bool]) -> Again | None:

@@ -84,6 +84,24 @@ def test_a_good_target_is_read():
         (config(name=[{}], retryPolicy={**RETRY, "retryableStatusCodes": ["X"]})[0], "'X'"),
         (config(name=[{}], retryPolicy={**RETRY, "retryableStatusCodes": []})[0], "Codes"),
         (config(name=[{}], idempotent="yes")[0], "idempotent"),
+        (config(name=[{}], hedgingPolicy={})[0], "maxAttempts"),
+        (config(name=[{}], hedgingPolicy={"maxAttempts": 1})[0], "hedgingPolicy.maxAttempts"),
+        (
+            config(name=[{}], hedgingPolicy={"maxAttempts": 2, "hedgingDelay": "5"})[0],
+            "hedgingPolicy.hedgingDelay",
+        ),
+        (
+            config(name=[{}], hedgingPolicy={"maxAttempts": 2, "nonFatalStatusCodes": ["X"]})[0],
+            "nonFatalStatusCodes",
+        ),
+        (
+            config(name=[{}], hedgingPolicy={"maxAttempts": 2}, retryPolicy=RETRY)[0],
+            "one of them",
+        ),
+        (
+            config(name=[{}], hedgingPolicy={"maxAttempts": 2}, idempotent=False)[0],
+            "idempotent = false",
+        ),
         (config(name="all", idempotent=True)[0], "name"),
     ],
 )

@@ -1,0 +1,170 @@
+"""The course of a hedged call, for threads: a second attempt beside a first that takes long.
+
+The first answer counts, and the other attempt is cancelled. One that fails leaves the call to the
+other. Hedges come out of the retry budget.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from typing import Any
+
+import grpc
+
+from meshlb.client.course import Course
+from meshlb.client.node import Node, Outcome
+from meshlb.client.running_call import RunningCall
+from meshlb.client.unary_call import UnaryUnary
+
+_now = time.perf_counter
+
+
+class HedgedCourse(Course):
+    """One call of one request and one response."""
+
+    _other: tuple[Node, float, Any] | None = None
+    """Node, time of begin and gRPC's call of the attempt beside ``inner``."""
+    _hedged = False
+
+    def _begin(self, node: Node) -> None:
+        super()._begin(node)
+        hedge, inner = self.method.hedge, self.inner
+        delay_s = None if hedge is None else hedge.seconds()
+        if delay_s is not None and inner is not None and not self._hedged:
+            self.method.later.do(delay_s, functools.partial(self._hedge, inner))
+
+    def _hedge(self, inner: Any) -> None:
+        """Ask another node too, if the first attempt still runs."""
+        method, routes = self.method, self.method.routes
+        now = _now()
+        left_s = None if self.deadline is None else self.deadline - now
+        with self.changed:
+            attempt = self._attempt
+            if self._hedged or self.inner is not inner or attempt is None:
+                return
+            self._hedged = True
+        if (left_s is not None and left_s <= 0) or not routes.may_add(now):
+            return
+        node = method.view.begin(now, (attempt[0],))
+        if node is None:
+            return
+        if node is attempt[0]:  # there is no other
+            routes.end(node, 0.0, Outcome.CANCELLED, now)
+            return
+        metadata, credentials, _, compression = self._args
+        try:
+            other = method.on(node).future(
+                self._request, left_s, metadata, credentials, False, compression
+            )
+        except BaseException:
+            routes.end(node, 0.0, Outcome.CANCELLED, now)
+            raise
+        with self.changed:
+            beside = self._attempt is attempt
+            if beside:
+                self._other = (node, now, other)
+        if beside:
+            other.add_done_callback(self._other_done)
+        else:  # it ended meanwhile
+            routes.end(node, 0.0, Outcome.CANCELLED, now)
+            other.cancel()
+
+    def _other_done(self, other: Any) -> None:
+        """Take note that the second attempt ended."""
+        now = _now()
+        first: tuple[Node, float] | None = None
+        slow: Any = None
+        with self.changed:
+            beside = self._other
+            if beside is not None and beside[2] is other and self._attempt is not None:
+                self._other = None
+                counts = other.code() is grpc.StatusCode.OK
+                if counts or not self._goes_on_without(beside, now):
+                    first, self._attempt = self._attempt, beside[:2] if counts else None
+                    slow, self.inner = self.inner, other
+        if first is not None:
+            node, began_at = first
+            self.method.routes.end(node, now - began_at, Outcome.CANCELLED, now)
+            self.method.routes.outrun(node, now)
+            slow.cancel()
+            if not counts:
+                self._end(self._final(other, None))
+        self.attempt_done(other)  # if it is the attempt that counts by now
+
+    def _goes_on_without(self, beside: tuple[Node, float, Any], now: float) -> bool:
+        """Count a second attempt out that failed; False: with a status that ends the call."""
+        node, began_at, other = beside
+        self._tries = self._tries or self.method.tries(self._args[2])
+        status = (other.code(), other.details(), other.trailing_metadata())
+        again = self._tries.failed(node, began_at, now, status)
+        return again is not None or self._cancelled
+
+    def _go_on_beside(self) -> bool:
+        other, self._other = self._other, None
+        if other is None:
+            return False
+        node, began_at, self.inner = other
+        self._attempt = (node, began_at)
+        return True
+
+    def _answered(self, latency_s: float) -> None:
+        if self.method.hedge is not None:
+            self.method.hedge.observe(latency_s)
+
+    def _end(self, error: Any) -> None:
+        with self.changed:
+            other, self._other = self._other, None
+        super()._end(error)
+        if other is not None:
+            node, began_at, inner = other
+            now = _now()
+            self.method.routes.end(node, now - began_at, Outcome.CANCELLED, now)
+            inner.cancel()
+
+
+class HedgedUnaryUnary(UnaryUnary):
+    """The multi-callable of a method with a ``hedgingPolicy``."""
+
+    __slots__ = ()
+
+    def __call__(
+        self,
+        request: Any,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> Any:
+        """Call, and return the response; raises grpc.RpcError as gRPC does."""
+        args = (metadata, credentials, wait_for_ready, compression)
+        return self._run(request, timeout, args).result()
+
+    def with_call(
+        self,
+        request: Any,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> tuple[Any, grpc.Call]:
+        """Call, and return (response, call)."""
+        call = self._run(request, timeout, (metadata, credentials, wait_for_ready, compression))
+        return call.result(), call
+
+    def future(
+        self,
+        request: Any,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> Any:
+        """Begin the call, and return its future."""
+        return self._run(request, timeout, (metadata, credentials, wait_for_ready, compression))
+
+    def _run(self, request: Any, timeout: float | None, args: tuple[Any, ...]) -> RunningCall:
+        return RunningCall.begin(self._method, request, timeout, args, HedgedCourse)
