@@ -145,15 +145,17 @@ def choose(known: Sequence[Node]) -> list[Node]:
 
     Connected ones. While there is none but some may yet connect, the call waits for the first, so
     that one address that swallows packets holds up nobody. With every node dead, all, so that one
-    is tried. Unhealthy ones, and those that do not answer, only where nothing better is left,
-    draining ones never.
+    is tried. Unhealthy ones only where nothing better is left, those that do not answer only if
+    they are most, draining ones never.
     """
     open_ = [n for n in known if n.info.state is not NodeState.DRAINING]
     healthy = [n for n in open_ if n.info.state is not NodeState.UNHEALTHY]
     for group in (healthy, open_):
         ready = [n for n in group if n.link_state is LinkState.READY]
         if ready:
-            return [n for n in ready if not n.stall.stalled] or ready
+            answering = [n for n in ready if not n.stall.stalled]
+            # If most seem to hang, it is not they: all share the load.
+            return answering if 2 * len(answering) >= len(ready) else ready
         if any(n.link_state is not LinkState.DOWN for n in group):
             return []
     return open_
