@@ -17,7 +17,7 @@ from examples.demo.scaling.story import DRAINING, READY, STARTING, STOPPING
 from examples.demo.scaling.tables import NODES_SHOWN, events, nodes, totals
 from examples.demo.screen import DEAD, OURS, seconds
 
-LABEL, REASON_LINES = 6, 2
+LABEL, REASON_LINES = 7, 2
 TALL = 40
 """Lines from which each node has a line of the chart."""
 _WRAPPER = Console(file=io.StringIO())
