@@ -50,7 +50,10 @@ class AioHedgedCourse(AioCourse):
         self._hedged = True
         if (left_s is not None and left_s <= 0) or not routes.may_add(now):
             return
-        node = method.begin(now, (attempt[0],))
+        try:
+            node = method.begin(now, (attempt[0],))
+        except ValueError:  # the channel is being closed
+            return
         if node is None:
             return
         if node is attempt[0]:  # there is no other

@@ -138,3 +138,17 @@ def test_a_status_that_is_the_callers_own_ends_the_call_and_both_attempts(pair, 
         pair.a.gate.set()
 
     run_in_turn(go, HEDGED)
+
+
+def test_a_channel_that_is_being_closed_begins_no_second_attempt(pair, run_in_turn):
+    async def go(channel):
+        pair.hold()
+        call = begin(channel)
+        await until_aio(lambda: len(pair.calls) == 1)
+        channel._here.view.close()
+        call._course._hedge(call._course.inner)
+        pair.let_go()
+        assert await call == b"1"
+        assert len(pair.calls) == 1
+
+    run_in_turn(go, config(hedgingPolicy={"maxAttempts": 2, "hedgingDelay": "600s"}))

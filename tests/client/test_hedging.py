@@ -139,3 +139,15 @@ def test_streams_are_not_hedged(pair, open_in_turn):
     stream = channel.unary_stream("/t.T/Count")
     assert stream._method.hedge is None
     assert b"".join(stream(b"2", timeout=60)) == b"01"
+
+
+def test_a_channel_that_is_being_closed_begins_no_second_attempt(pair, open_in_turn):
+    channel = open_in_turn(config(hedgingPolicy={"maxAttempts": 2, "hedgingDelay": "600s"}))
+    pair.hold()
+    call = channel.unary_unary("/t.T/Echo").future(b"1", timeout=60)
+    pair.until(lambda: len(pair.calls) == 1)
+    channel._view.close()
+    call._course._hedge(call._course.inner)
+    pair.let_go()
+    assert call.result() == b"1"
+    assert len(pair.calls) == 1
