@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 
 from meshlb.client.course import Course
+from meshlb.client.later import Due
 from meshlb.client.node import Node, Outcome
 from meshlb.client.running_call import RunningCall
 from meshlb.client.unary_call import UnaryUnary
@@ -26,13 +27,19 @@ class HedgedCourse(Course):
     _other: tuple[Node, float, Any] | None = None
     """Node, time of begin and gRPC's call of the attempt beside ``inner``."""
     _hedged = False
+    _due: Due | None = None
+    """The look at whether it takes long."""
 
     def _begin(self, node: Node) -> None:
         super()._begin(node)
         hedge, inner = self.method.hedge, self.inner
         delay_s = None if hedge is None else hedge.seconds()
         if delay_s is not None and inner is not None and not self._hedged:
-            self.method.later.do(delay_s, functools.partial(self._hedge, inner))
+            if self._due is not None:  # of an attempt that failed
+                self._due.call_off()
+            self._due = self.method.later.do(delay_s, functools.partial(self._hedge, inner))
+            if self.ended:
+                self._due.call_off()
 
     def _hedge(self, inner: Any) -> None:
         """Ask another node too, if the first attempt still runs."""
@@ -119,6 +126,8 @@ class HedgedCourse(Course):
         with self.changed:
             other, self._other = self._other, None
         super()._end(error)
+        if self._due is not None:
+            self._due.call_off()
         if other is not None:
             node, began_at, inner = other
             now = _now()

@@ -70,6 +70,7 @@ class Group:
             _groups.pop(self.key, None)
         if self._subscription is not None:
             self._subscription.close()
+        self.later.close()
         self.routes.close()
 
     def forked(self) -> None:

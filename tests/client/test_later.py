@@ -1,6 +1,7 @@
 """What is to be done a little later is done, in order, by a thread that comes and goes."""
 
 import threading
+import weakref
 
 from meshlb.client.later import Later
 from tests.waiting import until
@@ -38,3 +39,27 @@ def test_one_that_is_due_sooner_than_what_is_waited_for_is_done_sooner():
     later.do(3600.0, lambda: done.append("in an hour"))
     later.do(0.001, lambda: done.append("now"))
     until(lambda: done == ["now"])
+    later.close()
+    until(lambda: not threads())
+
+
+def test_what_is_called_off_is_not_done_and_nothing_of_it_is_held():
+    later, done = Later("later's test"), []
+    hold, begun = threading.Event(), threading.Event()
+    later.do(0.0, lambda: begun.set() or hold.wait(60))
+    assert begun.wait(60)
+
+    class Held:
+        def __call__(self):
+            done.append("called off")
+
+    held = Held()
+    gone = weakref.ref(held)
+    due = later.do(0.0, held)
+    later.do(0.0, lambda: done.append("done"))
+    due.call_off()
+    del held
+    assert gone() is None
+    hold.set()
+    until(lambda: done)
+    assert done == ["done"]
