@@ -15,7 +15,6 @@ import grpc
 from meshlb.client.course import Course
 from meshlb.client.later import Due
 from meshlb.client.node import Node, Outcome
-from meshlb.client.running_call import RunningCall
 from meshlb.client.unary_call import UnaryUnary
 
 _now = time.perf_counter
@@ -136,47 +135,16 @@ class HedgedCourse(Course):
 
 
 class HedgedUnaryUnary(UnaryUnary):
-    """The multi-callable of a method with a ``hedgingPolicy``."""
+    """The multi-callable of a method with a ``hedgingPolicy``: all its calls are futures."""
 
     __slots__ = ()
+    _course = HedgedCourse
 
-    def __call__(
-        self,
-        request: Any,
-        timeout: float | None = None,
-        metadata: Any = None,
-        credentials: grpc.CallCredentials | None = None,
-        wait_for_ready: bool | None = None,
-        compression: grpc.Compression | None = None,
-    ) -> Any:
+    def __call__(self, *given: Any, **more: Any) -> Any:
         """Call, and return the response; raises grpc.RpcError as gRPC does."""
-        args = (metadata, credentials, wait_for_ready, compression)
-        return self._run(request, timeout, args).result()
+        return self.future(*given, **more).result()
 
-    def with_call(
-        self,
-        request: Any,
-        timeout: float | None = None,
-        metadata: Any = None,
-        credentials: grpc.CallCredentials | None = None,
-        wait_for_ready: bool | None = None,
-        compression: grpc.Compression | None = None,
-    ) -> tuple[Any, grpc.Call]:
+    def with_call(self, *given: Any, **more: Any) -> tuple[Any, grpc.Call]:
         """Call, and return (response, call)."""
-        call = self._run(request, timeout, (metadata, credentials, wait_for_ready, compression))
+        call = self.future(*given, **more)
         return call.result(), call
-
-    def future(
-        self,
-        request: Any,
-        timeout: float | None = None,
-        metadata: Any = None,
-        credentials: grpc.CallCredentials | None = None,
-        wait_for_ready: bool | None = None,
-        compression: grpc.Compression | None = None,
-    ) -> Any:
-        """Begin the call, and return its future."""
-        return self._run(request, timeout, (metadata, credentials, wait_for_ready, compression))
-
-    def _run(self, request: Any, timeout: float | None, args: tuple[Any, ...]) -> RunningCall:
-        return RunningCall.begin(self._method, request, timeout, args, HedgedCourse)

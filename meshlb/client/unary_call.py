@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 
+from meshlb.client.course import Course
 from meshlb.client.method import Method
 from meshlb.client.node import Node, Outcome
 from meshlb.client.running_call import RunningCall
@@ -24,6 +25,7 @@ class UnaryUnary(grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
     """A drop-in for the multi-callable of ``grpc.Channel.unary_unary``."""
 
     __slots__ = ("_begin", "_by_link", "_end", "_method", "_most_s")
+    _course: type[Course] = Course
 
     def __init__(self, method: Method) -> None:
         self._method = method
@@ -89,7 +91,7 @@ class UnaryUnary(grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
     ) -> Any:
         """Begin the call, and return its future."""
         args = (metadata, credentials, wait_for_ready, compression)
-        return RunningCall.begin(self._method, request, timeout, args)
+        return RunningCall.begin(self._method, request, timeout, args, self._course)
 
     def _slowly(
         self, request: Any, timeout: float | None, args: tuple[Any, ...], began: float, call: bool

@@ -11,7 +11,8 @@ import pytest
 import meshlb
 from tests.client.aio_calls import all_ready, routes_of
 from tests.client.channel_options import ROUND_ROBIN, config
-from tests.client.fakes import SERVICE, FakeController, Node, NodeProcess
+from tests.client.fakes import SERVICE, FakeController, Node
+from tests.client.node_process import NodeProcess
 from tests.waiting import until, until_aio
 
 

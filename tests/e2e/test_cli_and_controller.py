@@ -1,4 +1,7 @@
-"""``meshlb`` against a controller that scales real servers: what is said, and each exit code."""
+"""``meshlb`` against a controller that scales real servers: what is said, and each exit code.
+
+Long because all tests share that one controller.
+"""
 
 import json
 import signal
