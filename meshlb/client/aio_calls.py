@@ -6,6 +6,7 @@ Dropping one whose call still runs cancels the call.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Generator
 from typing import Any, Self
 
@@ -34,7 +35,7 @@ class _Held:
 
     def __del__(self) -> None:
         course = self._course
-        if not course.ended:
+        if not course.ended and not sys.is_finalizing():
             try:
                 course.method.loop.call_soon_threadsafe(course.cancel)
             except RuntimeError:  # the loop has ended

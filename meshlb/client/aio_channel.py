@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sys
 import weakref
 from collections.abc import Sequence
 from typing import Any, Self
@@ -251,7 +252,9 @@ class AioMeshChannel(grpc.aio.Channel):
         await self.close(None)
 
     def __del__(self) -> None:
-        with contextlib.suppress(Exception):  # half made, or the interpreter ends
+        if sys.is_finalizing():  # threads stand still by now: whoever waits for one waits for ever
+            return
+        with contextlib.suppress(Exception):  # half made
             self._drop()
 
     def _drop(self) -> None:

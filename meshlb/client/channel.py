@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Sequence
@@ -213,7 +214,9 @@ class MeshChannel(grpc.Channel):
         self.close()
 
     def __del__(self) -> None:
-        with contextlib.suppress(Exception):  # half made, or the interpreter ends
+        if sys.is_finalizing():  # threads stand still by now: whoever waits for one waits for ever
+            return
+        with contextlib.suppress(Exception):  # half made
             self.close()
 
 

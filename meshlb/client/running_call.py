@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from typing import Any, Self
 
@@ -33,7 +34,9 @@ class RunningCall(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[type-a
         return call
 
     def __del__(self) -> None:
-        with contextlib.suppress(Exception):  # the interpreter may be ending
+        if sys.is_finalizing():
+            return
+        with contextlib.suppress(Exception):  # half made
             self._course.cancel()
 
     def __iter__(self) -> Self:

@@ -58,6 +58,27 @@ def test_a_channel_used_in_a_forked_child_reopens_itself(world):
     assert len({s.client_id for s in world.controller.subscribed}) == 2
 
 
+CLOSES_NOTHING = """
+import sys, meshlb
+channel = meshlb.insecure_channel(sys.argv[1])
+print(channel.unary_unary("/t.T/Echo")(b"1", timeout=60))
+if len(sys.argv) > 2:
+    stream = channel.unary_stream("/t.T/Count")(b"100000")
+    next(stream)
+"""
+AIO_CLOSES_NOTHING = """
+import asyncio, sys, meshlb
+async def main():
+    global channel, stream
+    channel = meshlb.aio.insecure_channel(sys.argv[1])
+    print(await channel.unary_unary("/t.T/Echo")(b"1", timeout=60))
+    if len(sys.argv) > 2:
+        stream = channel.unary_stream("/t.T/Count")(b"100000")
+        await stream.read()
+asyncio.run(main())
+"""
+
+
 def test_channels_to_one_target_share_counts_connections_and_subscription(world):
     node = world.add_node()
     world.controller.push(node)
@@ -110,6 +131,21 @@ def test_a_channel_that_is_dropped_without_close_ends_too(world):
     world.until(lambda: world.controller.watchers == 1)
     del channel
     world.until(lambda: world.controller.watchers == 0)
+
+
+@pytest.mark.parametrize("more", [[], ["with a stream"]])
+@pytest.mark.parametrize("program", [CLOSES_NOTHING, AIO_CLOSES_NOTHING], ids=["sync", "asyncio"])
+def test_a_program_that_closes_nothing_ends_all_the_same(world, program, more):
+    """What is left is collected when no thread can be started any more."""
+    world.controller.push(world.add_node())
+    ended = subprocess.run(
+        [sys.executable, "-c", program, world.target(), *more],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "b'1'\n", "")
 
 
 def test_a_stub_outlives_the_name_of_its_channel(world):

@@ -137,9 +137,13 @@ class Mesh:
 class Streams:
     """Streams over one stub, each read by a thread of its own, and what came of them."""
 
-    def __init__(self, mesh, count):
+    def __init__(self, mesh, count, nodes=1):
         self._channel = meshlb.insecure_channel(f"mesh://{mesh.address}/plain")
         self.ask = self._channel.unary_unary("/plain.Plain/Ask")
+        until(  # else all may go to the one that is connected first, and stay there
+            f"{nodes} are connected",
+            lambda: len({self.ask(b"", timeout=LIMIT_S) for _ in range(20)}) >= nodes,
+        )
         self.received = [[] for _ in range(count)]
         self.problems = []
         self._threads = [
@@ -234,7 +238,7 @@ def test_a_controller_killed_during_a_drain_finishes_it(mesh):
     scaled.allow("may-serve")
     scaled.set(2)
     both = scaled.until_ready(2)
-    streams = Streams(scaled, 8)
+    streams = Streams(scaled, 8, nodes=2)
     streams.go_on()
     until("both have streams", lambda: len({r[0] for r in streams.received}) == 2)
     pause = scale_pb2.PauseScaleRequest(service="plain", request_id="p")
