@@ -44,18 +44,18 @@ class AioLink:
 
     def connect(self) -> None:
         """Begin to connect, and say so."""
-        self._routes.link_changed(self._node, LinkState.CONNECTING)
+        self._routes.link_changed(self._node, self, LinkState.CONNECTING)
         if self._watching is None:
             self._watching = self._loop.create_task(self._watch())
 
     def refused(self) -> None:
         """Note that a call could not reach the node: no picks until it is connected again."""
-        self._routes.link_changed(self._node, LinkState.DOWN)
+        self._routes.link_changed(self._node, self, LinkState.DOWN)
         self._loop.call_later(RECHECK_S, self._look)
 
     def lost(self) -> None:
         """Note that a call's connection broke: others first, until it is known to be back."""
-        self._routes.link_changed(self._node, LinkState.CONNECTING)
+        self._routes.link_changed(self._node, self, LinkState.CONNECTING)
         self._loop.call_later(RECHECK_S, self._look)
 
     def close(self) -> None:
@@ -99,7 +99,7 @@ class AioLink:
             state is not grpc.ChannelConnectivity.CONNECTING
             or self._node.link_state is not LinkState.DOWN
         ):
-            self._routes.link_changed(self._node, _STATES.get(state, LinkState.CONNECTING))
+            self._routes.link_changed(self._node, self, _STATES.get(state, LinkState.CONNECTING))
         return state
 
     async def _watch(self) -> None:

@@ -49,17 +49,17 @@ class ThreadLink:
 
     def connect(self) -> None:
         """Begin to connect, and say so."""
-        self._routes.link_changed(self._node, LinkState.CONNECTING)
+        self._routes.link_changed(self._node, self, LinkState.CONNECTING)
         self._watch()
 
     def refused(self) -> None:
         """Note that a call could not reach the node: no picks until it is connected again."""
-        self._routes.link_changed(self._node, LinkState.DOWN)
+        self._routes.link_changed(self._node, self, LinkState.DOWN)
         self._watch()
 
     def lost(self) -> None:
         """Note that a call's connection broke: others first, until it is known to be back."""
-        self._routes.link_changed(self._node, LinkState.CONNECTING)
+        self._routes.link_changed(self._node, self, LinkState.CONNECTING)
         self._watch()
 
     def close(self) -> None:
@@ -110,9 +110,9 @@ class ThreadLink:
                 self._watched_until = time.monotonic() + POLL_ENDS_S
             with contextlib.suppress(ValueError):
                 self.channel.unsubscribe(self._changed)
-            self._routes.link_changed(self._node, LinkState.READY)
+            self._routes.link_changed(self._node, self, LinkState.READY)
         elif state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
-            self._routes.link_changed(self._node, LinkState.DOWN)
+            self._routes.link_changed(self._node, self, LinkState.DOWN)
 
 
 def opener(

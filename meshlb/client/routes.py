@@ -14,7 +14,7 @@ from typing import Any
 
 from meshlb.client.budget import RetryBudget
 from meshlb.client.node import Link, LinkState, Node, Outcome
-from meshlb.model import CallReport, LoadShare, NodeCalls, NodeState, Table
+from meshlb.model import CallReport, LoadShare, NodeCalls, NodeState, Table, TableNode
 from meshlb.policy.load import EWMA_TAU_S, ClientLoad
 
 REMEMBERED_REPORTS = 64
@@ -23,6 +23,8 @@ STALE_SHARE_INTERVALS = 5
 # Reading a member off an Enum class is slow, and ``end`` is on every call's way.
 _OK, _FAILED, _REFUSED = Outcome.OK, Outcome.FAILED, Outcome.REFUSED
 _DRAINING = NodeState.DRAINING
+
+Key = tuple[str, int, str, str]
 
 
 class Routes:
@@ -42,7 +44,7 @@ class Routes:
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
         self.client = ClientLoad()
-        self.nodes: dict[tuple[str, int, str, str], Node] = {}
+        self.nodes: dict[Key, Node] = {}
         self.table: Table | None = None
         self.starting = False
         """More nodes start, as the controller says that is watched; without one nobody knows."""
@@ -67,9 +69,9 @@ class Routes:
         """Swap the whole table; nodes that stay keep their counts and links."""
         with self.lock:
             old = self.nodes
-            fresh: dict[tuple[str, int, str, str], Node] = {}
+            fresh: dict[Key, Node] = {}
             for info in table.nodes:
-                key = (info.node_id, info.incarnation, info.address, info.authority)
+                key = _key(info)
                 node = old.get(key)
                 if node is None:
                     node = Node(info, self.client)
@@ -152,10 +154,13 @@ class Routes:
 
     # --- written by links ------------------------------------------------------------------
 
-    def link_changed(self, node: Node, state: LinkState) -> None:
-        """Note whether a node can be reached; picks follow at the next call."""
+    def link_changed(self, node: Node, link: Link, state: LinkState) -> None:
+        """Note whether a node can be reached; picks follow at the next call.
+
+        What a link tells that the node has let go of is about nothing any more.
+        """
         with self.lock:
-            if node.link_state is state:
+            if node.link is not link or node.link_state is state:
                 return
             node.link_state = state
             self._moved()
@@ -254,11 +259,16 @@ class Routes:
         self.generation += 1
 
     def link_of(self, node: Node) -> Any:
-        """Return the node's link, made now if there is none yet."""
+        """Return the node's link, made now if there is none yet; None if it is to have none.
+
+        A newer table may have come since the caller looked: nobody would close a link to a node
+        that drains or has left, and a drain waits until all are closed.
+        """
         link = node.link
         if link is None:
             with self.lock:
-                if node.link is None:
+                known = self.nodes.get(_key(node.info)) is node
+                if node.link is None and known and node.info.state is not _DRAINING:
                     node.link = self._opener(self, node)
                 link = node.link
         return link
@@ -283,3 +293,8 @@ class Routes:
         gone = [n for n in self._leaving if n.load.in_flight <= 0]
         self._leaving = [n for n in self._leaving if n.load.in_flight > 0]
         return [n for n in gone if n.link is not None]
+
+
+def _key(info: TableNode) -> Key:
+    """Return what makes a node another one, with a link and counts of its own."""
+    return info.node_id, info.incarnation, info.address, info.authority

@@ -125,7 +125,7 @@ class View:
         for node in known:
             if node.info.state is not NodeState.DRAINING:
                 link = routes.link_of(node)
-                if node.link_state is LinkState.IDLE:
+                if link is not None and node.link_state is LinkState.IDLE:
                     link.connect()
         nodes = choose(known)
         self._picks = _Picks(generation, nodes, self._build(nodes, table) if nodes else None)

@@ -4,8 +4,9 @@ import dataclasses
 
 import pytest
 
-from meshlb.client.node import Outcome
-from meshlb.model import NodeState
+from meshlb.client.node import LinkState, Outcome
+from meshlb.client.routes import Routes
+from meshlb.model import NodeState, Table, TableNode
 
 
 def push(world, **changes):
@@ -60,6 +61,38 @@ def test_the_last_call_at_a_draining_node_ends_whole_and_then_its_link_closes(me
     assert [len(list(stream)) for stream in streams] == [5, 5, 5]
     mesh.until(lambda: node(mesh).link is None)
     assert mesh.it.unary_unary("/t.T/Echo")(b"x", timeout=10) == b"x"
+
+
+class Link:
+    closed = False
+
+    def close(self):
+        self.closed = True
+
+
+def table(version, *nodes):
+    return Table("s", "c", 1, version, True, nodes)
+
+
+@pytest.mark.parametrize("nodes", [(), (TableNode("a", 1, "h:1", state=NodeState.DRAINING),)])
+def test_who_looked_before_a_newer_table_came_opens_no_link_that_nobody_would_close(nodes):
+    routes = Routes("s", "me", lambda routes, node: Link())
+    routes.apply_table(table(1, TableNode("a", 1, "h:1")))
+    (seen,) = routes.nodes.values()
+    routes.apply_table(table(2, *nodes))
+    assert routes.link_of(seen) is None
+    assert seen.link is None
+
+
+def test_what_a_link_tells_that_was_let_go_of_is_not_heard():
+    routes = Routes("s", "me", lambda routes, node: Link())
+    routes.apply_table(table(1, TableNode("a", 1, "h:1")))
+    (seen,) = routes.nodes.values()
+    link = routes.link_of(seen)
+    routes.apply_table(table(2, TableNode("a", 1, "h:1", state=NodeState.DRAINING)))
+    assert link.closed
+    routes.link_changed(seen, link, LinkState.READY)
+    assert seen.link_state is LinkState.IDLE
 
 
 def test_counts_name_the_table_they_were_taken_under(mesh):

@@ -113,13 +113,13 @@ def test_a_deadline_that_passes_in_an_attempt_at_a_node_that_is_down_was_waited_
     routes = Routes("s", "me", lambda routes, node: Link())
     routes.apply_table(Table("s", "c", 1, 1, True, (TableNode("a", 1, "10.0.0.1:80"),)))
     (node,) = routes.nodes.values()
-    routes.link_of(node)
-    routes.link_changed(node, LinkState.DOWN)
+    link = routes.link_of(node)
+    routes.link_changed(node, link, LinkState.DOWN)
     tries = Tries(routes, "/p.S/M", None, True)
     refusal = (Code.UNAVAILABLE, REFUSED, ())
     for waits in (False, True):
         assert tries.failed(node, 0.0, 0.0, refusal).waits is waits
     if not down:
-        routes.link_changed(node, LinkState.READY)
+        routes.link_changed(node, link, LinkState.READY)
     assert tries.failed(node, 0.0, 0.3, (Code.DEADLINE_EXCEEDED, "Deadline Exceeded", ())) is None
     assert tries.in_vain is down

@@ -32,7 +32,7 @@ class Channel:
 def test_a_channel_is_closed_once_grpc_has_ended_its_polling(world, monkeypatch):
     monkeypatch.setattr(link, "POLL_ENDS_S", 0.001)
     channel = Channel()
-    routes = SimpleNamespace(link_changed=lambda node, state: None)
+    routes = SimpleNamespace(link_changed=lambda node, link, state: None)
     made = link.ThreadLink(routes, None, channel)
     made.connect()
     assert len(channel.watching) == 1
