@@ -82,14 +82,12 @@ class Routes:
             self._leaving += [node for key, node in old.items() if key not in fresh]
             closing = self._take_idle_leavers()
             # A plain server is known to be idle when nobody is connected to it.
-            letting_go = [n.let_go() for n in fresh.values() if n.link is not None
+            closing += [n.let_go() for n in fresh.values() if n.link is not None
                           and n.info.state is _DRAINING and n.load.in_flight <= 0]  # fmt: skip
             self.table = table
             self.starting = table.starting
             self.refusal = None
             self._moved()
-        for link in letting_go:
-            link.close()
         self._after_change(closing)
 
     def apply_share(self, share: LoadShare, now: float) -> None:
@@ -119,7 +117,7 @@ class Routes:
                 for node in self.nodes.values():
                     node.load.others = None
         if back:
-            self._after_change([])
+            self._after_change()
 
     def refuse(self, text: str) -> None:
         """Note that every controller has refused and there is no table."""
@@ -128,7 +126,7 @@ class Routes:
                 return
             self.refusal = text
             self._moved()
-        self._after_change([])
+        self._after_change()
 
     def call_report(self, now: float) -> CallReport:
         """Return this client's state now, as one whole report."""
@@ -164,13 +162,13 @@ class Routes:
                 return
             node.link_state = state
             self._moved()
-        self._after_change([])
+        self._after_change()
 
     # --- written by calls ------------------------------------------------------------------
 
     def end(self, node: Node, latency_s: float, outcome: Outcome, now: float) -> None:
         """Take one ended attempt in; exactly once for each ``View.begin`` that gave a node."""
-        closing = idle = None
+        closing = None
         with self.lock:
             load = node.load
             own = load.in_flight
@@ -196,12 +194,10 @@ class Routes:
             if self._leaving:
                 closing = self._take_idle_leavers()
             if own <= 1 and node.info.state is _DRAINING and node.link is not None:
-                idle = node.let_go()
+                closing = [*(closing or ()), node.let_go()]
         if closing:
-            for left in closing:
-                left.link.close_soon()
-        if idle is not None:
-            idle.close_soon()
+            for link in closing:
+                link.close_soon()
 
     def outrun(self, node: Node, now: float) -> None:
         """Note that another node answered a call first that was asked of this one before."""
@@ -210,7 +206,7 @@ class Routes:
             if stalled:
                 self._moved()
         if stalled:
-            self._after_change([])
+            self._after_change()
 
     def may_add(self, now: float) -> bool:
         """Return whether one more attempt may be made than there are calls, and count it."""
@@ -233,13 +229,14 @@ class Routes:
     def close(self) -> None:
         """Close every link; calls in flight on them end as their kind decides."""
         with self.lock:
-            nodes = [n for n in (*self.nodes.values(), *self._leaving) if n.link is not None]
+            known = (*self.nodes.values(), *self._leaving)
+            closing = [node.link for node in known if node.link is not None]
             self.nodes = {}
             self._leaving = []
             self.table = None
             self.closed = True
             self._moved()
-        self._after_change(nodes)
+        self._after_change(closing)
 
     def forget_all(self, client_id: str) -> None:
         """Begin anew after a fork: nothing of the parent's can be used, not even to close it."""
@@ -277,22 +274,22 @@ class Routes:
         """Make every view look again, and every waiting call with it."""
         with self.lock:
             self._moved()
-        self._after_change([])
+        self._after_change()
 
     def _moved(self) -> None:
         self.generation += 1
         self.changed.notify_all()
 
-    def _after_change(self, closing: Iterable[Node]) -> None:
-        for node in closing:
-            node.link.close()
+    def _after_change(self, closing: Iterable[Link] = ()) -> None:
+        for link in closing:
+            link.close()
         for callback in self._listeners:
             callback()
 
-    def _take_idle_leavers(self) -> list[Node]:
+    def _take_idle_leavers(self) -> list[Link]:
         gone = [n for n in self._leaving if n.load.in_flight <= 0]
         self._leaving = [n for n in self._leaving if n.load.in_flight > 0]
-        return [n for n in gone if n.link is not None]
+        return [node.let_go() for node in gone if node.link is not None]
 
 
 def _key(info: TableNode) -> Key:

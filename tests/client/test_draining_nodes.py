@@ -64,10 +64,12 @@ def test_the_last_call_at_a_draining_node_ends_whole_and_then_its_link_closes(me
 
 
 class Link:
-    closed = False
+    closed = 0
 
     def close(self):
-        self.closed = True
+        self.closed += 1
+
+    close_soon = close
 
 
 def table(version, *nodes):
@@ -82,6 +84,19 @@ def test_who_looked_before_a_newer_table_came_opens_no_link_that_nobody_would_cl
     routes.apply_table(table(2, *nodes))
     assert routes.link_of(seen) is None
     assert seen.link is None
+
+
+def test_a_node_that_drains_and_then_leaves_is_let_go_of_once_its_last_call_ends():
+    routes = Routes("s", "me", lambda routes, node: Link())
+    routes.apply_table(table(1, TableNode("a", 1, "h:1")))
+    (seen,) = routes.nodes.values()
+    link = routes.link_of(seen)
+    seen.load.in_flight = routes.client.in_flight = 1
+    routes.apply_table(table(2, TableNode("a", 1, "h:1", state=NodeState.DRAINING)))
+    routes.apply_table(table(3))
+    assert link.closed == 0
+    routes.end(seen, 0.1, Outcome.OK, 1.0)
+    assert link.closed == 1
 
 
 def test_what_a_link_tells_that_was_let_go_of_is_not_heard():
