@@ -8,6 +8,9 @@ from meshlb.model import LoadShare, NodeState, SpeedCurve, Table, TableNode
 from meshlb.v1 import balance_pb2, routing_pb2
 from meshlb.wire_time import duration, seconds, set_duration
 
+NOT_COMPLETE = "not complete yet"
+"""So begins what a client answers that keeps another controller's table for now, as it should."""
+
 STATES = {
     NodeState.ACTIVE: routing_pb2.NODE_STATE_ACTIVE,
     NodeState.UNKNOWN: routing_pb2.NODE_STATE_UNKNOWN,

@@ -61,7 +61,9 @@ def refusal(current: Table | None, new: Table) -> str | None:
         if new.version < current.version:
             return f"version {new.version} is older than {current.version}"
         return None
-    return None if new.complete else "not complete yet; the last controller's table stays"
+    if new.complete:
+        return None
+    return f"{table_wire.NOT_COMPLETE}; the last controller's table stays"
 
 
 def _told(report: CallReport) -> tuple[Any, ...]:

@@ -129,8 +129,9 @@ class BalanceService(balance_pb2_grpc.BalanceServiceServicer):
                 raise InvalidInputError("message: ack, after the first", reason="NOT_AN_ACK")
             ack = request.ack
             if ack.error:
-                log.warning(
-                    "table_refused",
+                kept = ack.error.startswith(table_wire.NOT_COMPLETE)
+                (log.info if kept else log.warning)(
+                    "table_not_taken_yet" if kept else "table_refused",
                     service=service,
                     client=client_id,
                     version=ack.version,

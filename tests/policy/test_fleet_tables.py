@@ -172,6 +172,24 @@ class TestShares:
         made.decide(START + 201)
         assert made.services["s"].in_flight.get("a", 0.0) == 0.0
 
+    def test_a_client_that_is_told_to_report_seldom_is_not_taken_for_quiet_between_reports(self):
+        made = Fleet(Settings(controller=ControllerSettings(shares_per_s=1.0)), "c", 1, START)
+        observe(made, report("a"), START)
+        for number in range(10):
+            made.subscribe("s", f"client {number}", START)
+        for client, spent_s in (("client 1", 40.0), ("client 2", 0.0)):
+            made.observe_calls(CallReport("s", client, 1, (NodeCalls("a", 0),)), START)
+            later = NodeCalls("a", 0, in_flight_time_s=spent_s)
+            made.observe_calls(CallReport("s", client, 2, (later,)), START + 10)
+        made.decide(START + 10)
+        now = START + 15
+        calls = NodeCalls("a", 0, 10, 10, in_flight_time_s=5.0)
+        made.observe_calls(CallReport("s", "client 2", 3, (calls,)), now)
+        made.decide(now)
+
+        # 4 calls of client 1 in the mean, which has none at this instant, and 1 of client 2
+        assert 4 in made.services["s"].nodes["a"].learner._flow._sums
+
     def test_calls_that_bypass_the_stub_are_seen_by_the_server(self):
         made = fleet()
         made.subscribe("s", "x", START)
