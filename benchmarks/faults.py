@@ -3,6 +3,8 @@
 4 plain servers of 8 slots and 40 ms, 200 calls/s from 4 client processes, deadline 2 s. After a
 calm phase one server is killed (kill -9) and comes back 4 s later, or is stopped (SIGSTOP) for 6 s.
 A fault's phase is all calls that were due from the fault until one deadline after its end.
+Caught is a call that failed, or that was answered only once the frozen server ran again; the last
+of them tells how long calls went there.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ SERVERS, SLOTS, SERVICE_MS = 4, 8, -40.0
 RATE, CLIENTS, DEADLINE_S = 200.0, 4, 2.0
 FAULTS = {"kill": 4.0, "freeze": 6.0}
 """How long each lasts, in seconds."""
+SURELY_S = 0.3
+"""A call that takes longer than that waited for the frozen server."""
 MOST_OF_FROZEN, MOST_P99 = 0.02, 3.0
 Channels = Callable[[Processes, list[int]], Callable[[int], grpc.aio.Channel]]
 
@@ -41,7 +45,7 @@ def service_config(**method: Any) -> tuple[tuple[str, str], ...]:
 
 HEAD = (
     f"{'contender':20} {'calm p99 ms':>12} {'calls':>7} {'failed':>7} {'p99 ms':>8} {'to calm':>8}"
-    "  failed most of"
+    f" {'caught':>7} {'last begun after s':>19}  failed most of"
 )
 
 
@@ -130,8 +134,16 @@ def p99_ms(results: list[Result]) -> float:
     return 1e3 * sorted(latency for _, latency, _ in results)[int(0.99 * len(results))]
 
 
-def figures(calm: list[Result], fault: list[Result]) -> dict[str, Any]:
+def figures(
+    calm: list[Result], fault: list[Result], began_s: float, lasted_s: float
+) -> dict[str, Any]:
     """Return what is told of one contender under one fault."""
+    over_s = began_s + lasted_s
+    caught = [
+        at
+        for at, latency, error in fault
+        if error or (at < over_s - SURELY_S and at + latency >= over_s)
+    ]
     errors = Counter(error for _, _, error in fault if error)
     return {
         "calm_p99_ms": p99_ms(calm),
@@ -140,6 +152,8 @@ def figures(calm: list[Result], fault: list[Result]) -> dict[str, Any]:
         "failed_calm": sum(1 for _, _, error in calm if error),
         "most_failed_of": errors.most_common(1)[0][0] if errors else "",
         "p99_ms": p99_ms(fault),
+        "caught": len(caught),
+        "last_caught_s": max(caught) - began_s if caught else None,
     }
 
 
@@ -175,11 +189,14 @@ def main() -> int:
         print(f"\n{kind} for {FAULTS[kind]:g} s\n{HEAD}", flush=True)
         lines = []
         for name in args.contenders:
-            one = figures(*measure(name, kind, args))
+            began_s = args.warm_up + args.calm
+            one = figures(*measure(name, kind, args), began_s, FAULTS[kind])
             found.setdefault(kind, {})[name] = one
+            last = one["last_caught_s"]
             print(
                 f"{name:20} {one['calm_p99_ms']:12.0f} {one['calls']:7} {one['failed']:7}"
                 f" {one['p99_ms']:8.0f} {one['p99_ms'] / one['calm_p99_ms']:8.1f}"
+                f" {one['caught']:7} {'-' if last is None else f'{last:.2f}':>19}"
                 f"  {one['most_failed_of'][:100]}",
                 flush=True,
             )

@@ -26,6 +26,8 @@ class NodeState(enum.Enum):
     """Takes no new calls; those it has run to their end."""
     UNHEALTHY = "unhealthy"
     """Its health check fails; called only if nothing better is left."""
+    EJECTED = "ejected"
+    """Its calls fail or hang, as clients tell; called only if nothing better is left."""
 
 
 class Health(enum.Enum):
@@ -107,6 +109,8 @@ class NodeCalls(NamedTuple):
     refused: int = 0
     in_flight_time_s: float = 0.0
     """Calls in flight summed over time: n of them for t seconds add n x t."""
+    suspicion: str = ""
+    """Why the client leaves the node alone; empty: it does not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ STATES = {
     NodeState.UNKNOWN: routing_pb2.NODE_STATE_UNKNOWN,
     NodeState.DRAINING: routing_pb2.NODE_STATE_DRAINING,
     NodeState.UNHEALTHY: routing_pb2.NODE_STATE_UNHEALTHY,
+    NodeState.EJECTED: routing_pb2.NODE_STATE_EJECTED,
 }
 STATES_BACK = {number: state for state, number in STATES.items()}
 
@@ -85,8 +86,7 @@ def table_from_pb(message: routing_pb2.RoutingTable) -> Table:
         faults.text("table.nodes.node_id", n.node_id, 1, 253)
         faults.address(f"{at}address", n.address)
         faults.positive(f"{at}weight", n.weight)
-        state = STATES_BACK.get(n.state)
-        if state is None:
+        if n.state == routing_pb2.NODE_STATE_UNSPECIFIED:
             faults.found.append(f"{at}state = {n.state}: one of {sorted(STATES_BACK)}")
         slots = n.slot_count if n.HasField("slot_count") else None
         if slots is not None:
@@ -100,7 +100,9 @@ def table_from_pb(message: routing_pb2.RoutingTable) -> Table:
                 incarnation=n.incarnation,
                 address=n.address,
                 authority=n.authority,
-                state=state or NodeState.UNKNOWN,
+                state=STATES_BACK.get(
+                    n.state, NodeState.UNKNOWN
+                ),  # newer controllers may have more
                 weight=n.weight,
                 curve=_curve(n.curve, faults, at) if n.HasField("curve") else None,
                 slots=slots,

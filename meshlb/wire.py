@@ -222,6 +222,7 @@ def call_report_to_pb(report: CallReport) -> load_pb2.CallReport:
                 failed_count=n.failed,
                 refused_count=n.refused,
                 in_flight_time=duration(n.in_flight_time_s),
+                suspicion=n.suspicion,
             )
             for n in report.nodes
         ],
@@ -282,4 +283,7 @@ def _node_calls(
                 f"report.nodes[{node_id[:140]!r}] counts = {figures}: finite, 0 or more"
             )
         faults.number("report.nodes.in_flight_time", spent_s)
-    return NodeCalls(node_id, *figures, spent_s)
+    suspicion = entry.suspicion
+    if suspicion:
+        faults.text("report.nodes.suspicion", suspicion, 0, 128)
+    return NodeCalls(node_id, *figures, spent_s, suspicion)

@@ -198,6 +198,8 @@ class AioCourse:
             self._attempt = None
             now = _now()
             self.method.end(attempt[0], now - attempt[1], _SUCCEEDED, now)
+            if self._delivered:
+                attempt[0].load.answer_s = 0.0  # its first message was its answer
             self._end()
 
     def _failed(self, inner: Any, attempt: tuple[Node, float], code: grpc.StatusCode) -> bool:
@@ -273,6 +275,9 @@ class AioCourse:
 
     def took(self, message: Any) -> None:
         """Note that a message has reached the caller."""
+        attempt = self._attempt
+        if attempt is not None:
+            attempt[0].heard(None if self._delivered else _now() - attempt[1])
         self._delivered = True
         if self.method.resume is not None:
             if self._received is None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
 import grpc
 import grpc.aio
 
-from meshlb.client.link import node_options
+from meshlb.client.link import HEALTH_CHECK, NO_ANSWER, PROBE_S, node_options
 from meshlb.client.node import LinkState, Node
 from meshlb.client.routes import Routes
 
@@ -32,7 +33,7 @@ CLOSES_IN_S = 0.2
 class AioLink:
     """A link as ``Routes`` wants it; all but ``close`` belong to the loop."""
 
-    __slots__ = ("_closing", "_loop", "_node", "_routes", "_watching", "channel")
+    __slots__ = ("_closing", "_loop", "_node", "_probing", "_routes", "_watching", "channel")
 
     def __init__(self, routes: Routes, node: Node, channel: grpc.aio.Channel) -> None:
         self.channel: Any = channel
@@ -41,6 +42,7 @@ class AioLink:
         self._loop = asyncio.get_running_loop()
         self._watching: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
+        self._probing: asyncio.Task[None] | None = None
 
     def connect(self) -> None:
         """Begin to connect, and say so."""
@@ -57,6 +59,23 @@ class AioLink:
         """Note that a call's connection broke: others first, until it is known to be back."""
         self._routes.link_changed(self._node, self, LinkState.CONNECTING)
         self._loop.call_later(RECHECK_S, self._look)
+
+    def probe(self, alive: Callable[[], None]) -> None:
+        """Ask the server for its health soon; call ``alive`` if it answers at all. Any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._probe, alive)
+
+    def _probe(self, alive: Callable[[], None]) -> None:
+        if self._closing is None and self._probing is None:
+            self._probing = self._loop.create_task(self._ask(alive))
+
+    async def _ask(self, alive: Callable[[], None]) -> None:
+        try:
+            code = await self.channel.unary_unary(HEALTH_CHECK)(b"", timeout=PROBE_S).code()
+        finally:
+            self._probing = None
+        if code not in NO_ANSWER:
+            alive()
 
     def close(self) -> None:
         """Close the channel soon; from any thread, and harmless once the loop has ended."""

@@ -134,6 +134,8 @@ class Course:
             routes = self.method.routes
             if code is grpc.StatusCode.OK:
                 routes.end(node, now - began_at, Outcome.OK, now)
+                if self._delivered:
+                    node.load.answer_s = 0.0  # its first message was its answer
                 self._answered(now - began_at)
                 again = None
             elif self._cancelled:
@@ -246,6 +248,9 @@ class Course:
             return message
 
     def _took(self, message: Any) -> None:
+        attempt = self._attempt
+        if attempt is not None:
+            attempt[0].heard(None if self._delivered else _now() - attempt[1])
         self._delivered = True
         if self.method.resume is not None:
             self._received.append(message)

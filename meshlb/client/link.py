@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -16,8 +17,15 @@ import grpc
 from meshlb.client.node import LinkState, Node
 from meshlb.client.routes import Routes
 
+HEALTH_CHECK = "/grpc.health.v1.Health/Check"
+PROBE_S = 1.0
+"""A server has so long to answer a probe; whatever it says, it is alive."""
 POLL_ENDS_S = 0.5
 """gRPC polls connectivity every 0.2 s, so its thread has ended by then, if it got to run."""
+NO_ANSWER = (
+    grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED,
+)  # fmt: skip
+"""What a probe ends with that no server answered."""
 LOOKS = 20
 """How often to look whether it has: a busy machine may hold it up."""
 
@@ -61,6 +69,18 @@ class ThreadLink:
         """Note that a call's connection broke: others first, until it is known to be back."""
         self._routes.link_changed(self._node, self, LinkState.CONNECTING)
         self._watch()
+
+    def probe(self, alive: Callable[[], None]) -> None:
+        """Ask the server for its health in the background; call ``alive`` if it answers at all."""
+
+        def ended(call: Any) -> None:
+            if call.code() not in NO_ANSWER:
+                alive()
+
+        with contextlib.suppress(ValueError):  # closed meanwhile
+            check: Any = self.channel.unary_unary(HEALTH_CHECK)
+            call = check.future(b"", timeout=PROBE_S)
+            call.add_done_callback(ended)
 
     def close(self) -> None:
         """Close the channel, which cancels calls on it; soon, if it was being watched just now."""

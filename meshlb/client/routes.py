@@ -1,7 +1,8 @@
 """What all channels of one process (and loop) to one target share: table, counts and links.
 
 Written by the subscription (tables, shares), by links (connected, refused) and by calls (``end``
-here, ``begin`` in ``view``). Knows no gRPC, so threads and asyncio share all of this.
+here, ``begin`` in ``view``). Knows no gRPC, so threads and asyncio share all of this. Long because
+all of it is under one lock.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ import random
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from meshlb.client.budget import RetryBudget
+from meshlb.client.judgement import Judgement, tell
 from meshlb.client.node import Link, LinkState, Node, Outcome
 from meshlb.model import CallReport, LoadShare, NodeCalls, NodeState, Table, TableNode
 from meshlb.policy.load import EWMA_TAU_S, ClientLoad
@@ -22,6 +25,7 @@ STALE_SHARE_INTERVALS = 5
 
 # Reading a member off an Enum class is slow, and ``end`` is on every call's way.
 _OK, _FAILED, _REFUSED = Outcome.OK, Outcome.FAILED, Outcome.REFUSED
+_ANSWERED = Outcome.ANSWERED
 _DRAINING = NodeState.DRAINING
 
 Key = tuple[str, int, str, str]
@@ -62,6 +66,7 @@ class Routes:
         self.budget = RetryBudget()
         self.started = 0
         """Attempts begun, all nodes."""
+        self._judgement = Judgement()
 
     # --- written by the subscription -------------------------------------------------------
 
@@ -104,20 +109,33 @@ class Routes:
             self._share_until = now + STALE_SHARE_INTERVALS * share.interval_s
 
     def expire(self, now: float) -> None:
-        """Bring up to now what ends by itself: counts of others, and nodes that are left alone.
+        """Judge nodes by what their calls do, and drop counts of others that are stale.
 
-        Own counts and the share go on.
+        To be called every ``LOOK_S`` while calls are in flight. Own counts and the share go on.
         """
         with self.lock:
-            back = [node for node in self.nodes.values() if node.stall.look(now)]
-            if back:
+            found = self._judgement.look(self.nodes.values(), now, self.rng)
+            if found.changed:
                 self._moved()
-            if now > self._share_until:
+            if now > self._share_until and self.client.count_age_s is not None:
                 self.client.count_age_s = None
                 for node in self.nodes.values():
                     node.load.others = None
-        if back:
+        for node, reason in found.told:
+            tell(node, reason)
+        for node, link in found.silent:
+            link.probe(partial(self._probed, node))
+        if found.changed:
             self._after_change()
+
+    def _probed(self, node: Node) -> None:
+        """Note that a silent node answered when it was asked for its health."""
+        with self.lock:
+            reason = node.standing.reason
+            changed = node.probed(self._judgement.looked_at)
+        if changed:
+            tell(node, f"{reason}, but its server answers")
+            self.touch()
 
     def refuse(self, text: str) -> None:
         """Note that every controller has refused and there is no table."""
@@ -169,6 +187,7 @@ class Routes:
     def end(self, node: Node, latency_s: float, outcome: Outcome, now: float) -> None:
         """Take one ended attempt in; exactly once for each ``View.begin`` that gave a node."""
         closing = None
+        shut = False
         with self.lock:
             load = node.load
             own = load.in_flight
@@ -178,6 +197,7 @@ class Routes:
             node.client.in_flight -= 1
             if outcome is _OK:
                 node.succeeded += 1
+                load.answer_s = latency_s
                 known = load.response_s
                 gap = (now - load.response_at) / EWMA_TAU_S
                 if known is not None and latency_s < known and 0.0 <= gap < 0.01:
@@ -189,8 +209,13 @@ class Routes:
             elif outcome is _FAILED:
                 node.failed += 1
                 load.observe_response(latency_s, False, now)
+                shut = node.standing.failed(node.good, now, self.rng)
+                if shut:
+                    self._moved()
             elif outcome is _REFUSED:
                 node.refused += 1
+            elif outcome is _ANSWERED:
+                node.answered += 1
             if self._leaving:
                 closing = self._take_idle_leavers()
             if own <= 1 and node.info.state is _DRAINING and node.link is not None:
@@ -198,14 +223,18 @@ class Routes:
         if closing:
             for link in closing:
                 link.close_soon()
+        if shut:
+            tell(node, node.standing.reason)
+            self._after_change()
 
     def outrun(self, node: Node, now: float) -> None:
         """Note that another node answered a call first that was asked of this one before."""
         with self.lock:
-            stalled = node.stall.outrun(node.succeeded, now)
-            if stalled:
+            shut = node.standing.outrun(node.good, now, self.rng)
+            if shut:
                 self._moved()
-        if stalled:
+        if shut:
+            tell(node, node.standing.reason)
             self._after_change()
 
     def may_add(self, now: float) -> bool:
@@ -253,6 +282,7 @@ class Routes:
         self._leaving = []
         self._listeners = []
         self._own_at.clear()
+        self._judgement = Judgement()
         self.generation += 1
 
     def link_of(self, node: Node) -> Any:

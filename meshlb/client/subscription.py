@@ -2,8 +2,8 @@
 
 Used by channels of both kinds. One thread watches (WatchRoutes), going down the list of controllers
 and back to the first when it is there again; one a controller reports the client's own counts
-(ReportCalls). Nothing that happens here stops a call: the last table stays until a better one
-comes.
+(ReportCalls); one looks at what calls do. Nothing that happens here stops a call: the last table
+stays until a better one comes.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 import grpc
 
 from meshlb import table_wire, wire
+from meshlb.client.judgement import IDLE_LOOK_S, LOOK_S
 from meshlb.client.routes import Routes
 from meshlb.client.target import Target
 from meshlb.errors import InvalidInputError
@@ -101,6 +102,7 @@ class Subscription:
             self._channels[controller] = self._open(controller)
             self._spawn(f"report to {controller}", self._report_to, controller)
         self._spawn("watch", self._watch_all)
+        self._spawn("look", self._look)
 
     def close(self) -> None:
         """End the threads soon, and the connections at once."""
@@ -116,6 +118,14 @@ class Subscription:
         if self._credentials is None:
             return grpc.insecure_channel(controller, _OPTIONS)
         return grpc.secure_channel(controller, self._credentials, _OPTIONS)
+
+    def _look(self) -> None:
+        """Look at what calls do: in a thread of its own, since a controller may hang."""
+        while not self._stop.wait(LOOK_S if self._routes.client.in_flight else IDLE_LOOK_S):
+            try:
+                self._routes.expire(time.perf_counter())
+            except Exception:
+                log.exception("looking at the nodes of %s failed", self._target.service)
 
     # --- watching --------------------------------------------------------------------------
 
@@ -232,9 +242,7 @@ class Subscription:
             finally:
                 ended.set()
                 self._taken_since.pop(controller, None)
-            now = time.perf_counter()
-            self._routes.expire(now)
-            self._look_after_watch(now)
+            self._look_after_watch(time.perf_counter())
             self._stop.wait(delay_s * self._routes.rng.uniform(0.8, 1.2))
             delay_s = min(LAST_DELAY_S, delay_s * 2)
 
@@ -245,7 +253,6 @@ class Subscription:
         sent_at = 0.0
         while not (self._stop.is_set() or ended.is_set()):
             now = time.perf_counter()
-            self._routes.expire(now)
             self._look_after_watch(now)
             report = self._routes.call_report(now)
             changed = sent is None or _told(report) != _told(sent)

@@ -14,10 +14,11 @@ from meshlb import plugins
 from meshlb.client.node import LinkState, Node
 from meshlb.client.routes import Routes
 from meshlb.model import DEFAULT_PICKER, NodeState, Table
-from meshlb.policy import zones
+from meshlb.policy import sound
 from meshlb.policy.pickers import Picker
 
 PICKERS = "meshlb.policy.pickers"
+_WORSE = (NodeState.UNHEALTHY, NodeState.EJECTED)
 
 
 class _Picks:
@@ -28,7 +29,9 @@ class _Picks:
     def __init__(self, generation: int, nodes: Sequence[Node], picker: Picker | None) -> None:
         self.generation = generation
         self.nodes = nodes
-        self.limited = any(node.info.limit is not None for node in nodes)
+        self.limited = any(
+            node.info.limit is not None or node.standing.most is not None for node in nodes
+        )
         self.pick = None if picker is None else picker.pick
 
 
@@ -94,7 +97,7 @@ class View:
     def _build(self, nodes: Sequence[Node], table: Table) -> Picker:
         module = plugins.load(PICKERS, self.picker or table.picker or DEFAULT_PICKER)
         params = module.Params() if self.params is None else self.params
-        return zones.build(
+        return sound.build(
             module.build,
             [node.candidate for node in nodes],
             self.routes.client,
@@ -133,7 +136,8 @@ class View:
 
 
 def _has_room(node: Node) -> bool:
-    return node.info.limit is None or node.load.in_flight < node.info.limit
+    limit, most, own = node.info.limit, node.standing.most, node.load.in_flight
+    return (limit is None or own < limit) and (most is None or own < most)
 
 
 def _fullness(node: Node) -> float:
@@ -145,17 +149,17 @@ def choose(known: Sequence[Node]) -> list[Node]:
 
     Connected ones. While there is none but some may yet connect, the call waits for the first, so
     that one address that swallows packets holds up nobody. With every node dead, all, so that one
-    is tried. Unhealthy ones only where nothing better is left, those that do not answer only if
-    they are most, draining ones never.
+    is tried. Unhealthy and ejected ones only where nothing better is left, those that this client
+    itself has shut only if they are most, draining ones never.
     """
     open_ = [n for n in known if n.info.state is not NodeState.DRAINING]
-    healthy = [n for n in open_ if n.info.state is not NodeState.UNHEALTHY]
+    healthy = [n for n in open_ if n.info.state not in _WORSE]
     for group in (healthy, open_):
         ready = [n for n in group if n.link_state is LinkState.READY]
         if ready:
-            answering = [n for n in ready if not n.stall.stalled]
-            # If most seem to hang, it is not they: all share the load.
-            return answering if 2 * len(answering) >= len(ready) else ready
+            trusted = [n for n in ready if not n.standing.shut]
+            # If most seem to hang or fail, it is not they: all share the load.
+            return trusted if 2 * len(trusted) >= len(ready) else ready
         if any(n.link_state is not LinkState.DOWN for n in group):
             return []
     return open_

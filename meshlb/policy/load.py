@@ -20,6 +20,15 @@ USUAL_SHARE = 0.1
 EWMA_TAU_S = 10.0
 """Decay of the response time average (Finagle, Linkerd)."""
 
+USUAL_FAILING = 0.95
+"""What is left of the failing part after one call more."""
+
+FAILING_TAU_S = 10.0
+"""Without calls it is forgotten in this time, so that the node is tried again."""
+
+LEAST_FAILING = 0.01
+"""Less is nothing."""
+
 ERROR_PENALTY_S = 5.0
 """An error counts as this response time, so that a fast failing node never looks fast (Linkerd)."""
 
@@ -27,7 +36,9 @@ ERROR_PENALTY_S = 5.0
 class NodeLoad:
     """Live counts of one node in one client; outlives tables."""
 
-    __slots__ = ("in_flight", "others", "response_at", "response_s", "usual")
+    __slots__ = (
+        "answer_s", "failing", "in_flight", "others", "response_at", "response_s", "usual",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.in_flight = 0
@@ -41,6 +52,10 @@ class NodeLoad:
         """Peak EWMA of response times; None: none seen yet."""
         self.response_at = 0.0
         """When that was last updated."""
+        self.answer_s = 0.0
+        """How long the last call that ended well took to its first answer."""
+        self.failing = 0.0
+        """Part of its calls that fail, of the last 20 or so; forgotten in time."""
 
     def count_others(self, counted: float | None, age_s: float, curve: SpeedCurve | None) -> None:
         """Take the controller's count of the others in; it will be about ``age_s`` old when used.
@@ -69,6 +84,19 @@ class NodeLoad:
             keep = math.exp(-max(0.0, now - self.response_at) / EWMA_TAU_S)
             self.response_s = known * keep + sample * (1.0 - keep)
         self.response_at = now
+
+    def observe_outcomes(self, good: int, failed: int, elapsed_s: float) -> None:
+        """Take in how many calls ended well and how many failed in the last ``elapsed_s``."""
+        kept = math.exp(-elapsed_s / FAILING_TAU_S)
+        calls = good + failed
+        if calls > 0:
+            last = USUAL_FAILING**calls
+            kept *= last
+            self.failing = self.failing * kept + (1.0 - last) * failed / calls
+        else:
+            self.failing *= kept
+        if self.failing < LEAST_FAILING:
+            self.failing = 0.0
 
 
 class ClientLoad:

@@ -113,7 +113,7 @@ class LoadReport(_message.Message):
     def __init__(self, node: _Optional[_Union[NodeInfo, _Mapping]] = ..., observe_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., health: _Optional[_Union[Health, str]] = ..., in_flight_count: _Optional[int] = ..., queued_count: _Optional[int] = ..., succeeded_count: _Optional[int] = ..., failed_count: _Optional[int] = ..., latency: _Optional[_Iterable[_Union[LatencyBucket, _Mapping]]] = ..., host_cpu_utilization: _Optional[float] = ..., host_memory_utilization: _Optional[float] = ..., process_cpu_cores: _Optional[float] = ..., process_memory_bytes: _Optional[int] = ..., gpu_utilization: _Optional[float] = ..., gpu_memory_utilization: _Optional[float] = ..., kv_cache_utilization: _Optional[float] = ..., application_utilization: _Optional[float] = ..., requests_per_second: _Optional[float] = ..., errors_per_second: _Optional[float] = ..., token_in_count: _Optional[int] = ..., token_out_count: _Optional[int] = ..., time_to_first_token: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., named_metrics: _Optional[_Mapping[str, float]] = ..., connection_count: _Optional[int] = ...) -> None: ...
 
 class NodeCalls(_message.Message):
-    __slots__ = ("node_id", "in_flight_count", "started_count", "succeeded_count", "failed_count", "refused_count", "in_flight_time")
+    __slots__ = ("node_id", "in_flight_count", "started_count", "succeeded_count", "failed_count", "refused_count", "in_flight_time", "suspicion")
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     IN_FLIGHT_COUNT_FIELD_NUMBER: _ClassVar[int]
     STARTED_COUNT_FIELD_NUMBER: _ClassVar[int]
@@ -121,6 +121,7 @@ class NodeCalls(_message.Message):
     FAILED_COUNT_FIELD_NUMBER: _ClassVar[int]
     REFUSED_COUNT_FIELD_NUMBER: _ClassVar[int]
     IN_FLIGHT_TIME_FIELD_NUMBER: _ClassVar[int]
+    SUSPICION_FIELD_NUMBER: _ClassVar[int]
     node_id: str
     in_flight_count: int
     started_count: int
@@ -128,7 +129,8 @@ class NodeCalls(_message.Message):
     failed_count: int
     refused_count: int
     in_flight_time: _duration_pb2.Duration
-    def __init__(self, node_id: _Optional[str] = ..., in_flight_count: _Optional[int] = ..., started_count: _Optional[int] = ..., succeeded_count: _Optional[int] = ..., failed_count: _Optional[int] = ..., refused_count: _Optional[int] = ..., in_flight_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    suspicion: str
+    def __init__(self, node_id: _Optional[str] = ..., in_flight_count: _Optional[int] = ..., started_count: _Optional[int] = ..., succeeded_count: _Optional[int] = ..., failed_count: _Optional[int] = ..., refused_count: _Optional[int] = ..., in_flight_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., suspicion: _Optional[str] = ...) -> None: ...
 
 class CallReport(_message.Message):
     __slots__ = ("service", "client_id", "sequence", "nodes", "waiting_count", "applied_epoch", "applied_version")

@@ -15,11 +15,13 @@ class NodeState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     NODE_STATE_UNKNOWN: _ClassVar[NodeState]
     NODE_STATE_DRAINING: _ClassVar[NodeState]
     NODE_STATE_UNHEALTHY: _ClassVar[NodeState]
+    NODE_STATE_EJECTED: _ClassVar[NodeState]
 NODE_STATE_UNSPECIFIED: NodeState
 NODE_STATE_ACTIVE: NodeState
 NODE_STATE_UNKNOWN: NodeState
 NODE_STATE_DRAINING: NodeState
 NODE_STATE_UNHEALTHY: NodeState
+NODE_STATE_EJECTED: NodeState
 
 class SpeedCurve(_message.Message):
     __slots__ = ("base", "slope", "knee")

@@ -19,7 +19,7 @@ def begin(channel, **how):
 
 
 def stalled(channel):
-    return [n.info.node_id for n in routes_of(channel).nodes.values() if n.stall.stalled]
+    return [n.info.node_id for n in routes_of(channel).nodes.values() if n.suspected]
 
 
 def test_a_node_that_hangs_costs_no_call_and_is_left_alone(pair, run_in_turn):

@@ -1,19 +1,21 @@
 """Which nodes there are to pick from."""
 
+import random
+
 import pytest
 
 from meshlb.client.node import LinkState, Node
 from meshlb.client.view import choose
 from meshlb.model import TableNode
 from meshlb.policy.load import ClientLoad
-from meshlb.policy.stall import IN_A_ROW
+from meshlb.policy.standing import OUTRUN_IN_A_ROW
 
 
 def node(name, *, stalled):
     made = Node(TableNode(name, 1, f"{name}:1"), ClientLoad())
     made.link_state = LinkState.READY
-    for _ in range(IN_A_ROW if stalled else 0):
-        made.stall.outrun(0, 1.0)
+    for _ in range(OUTRUN_IN_A_ROW if stalled else 0):
+        made.standing.outrun(0, 1.0, random.Random(1))
     return made
 
 

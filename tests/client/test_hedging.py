@@ -3,7 +3,7 @@
 import grpc
 import pytest
 
-from meshlb.policy.stall import IN_A_ROW
+from meshlb.policy.standing import OUTRUN_IN_A_ROW
 from tests.client.channel_options import ROUND_ROBIN, config
 from tests.client.fakes import CLOSED, aborting
 
@@ -17,7 +17,7 @@ every_style = pytest.mark.parametrize("call", STYLES.values(), ids=STYLES)
 
 
 def stalled(channel):
-    return [n.info.node_id for n in channel._group.routes.nodes.values() if n.stall.stalled]
+    return [n.info.node_id for n in channel._group.routes.nodes.values() if n.suspected]
 
 
 @every_style
@@ -44,7 +44,7 @@ def test_a_node_that_answers_nothing_is_left_alone(pair, open_in_turn):
     channel = open_in_turn(HEDGED)
     pair.a.gate.clear()
     pair.until(lambda: STYLES["call"](channel) and stalled(channel) == ["a"])
-    assert len(pair.a.calls) >= IN_A_ROW
+    assert len(pair.a.calls) >= OUTRUN_IN_A_ROW
     pair.let_go()
     pair.until(lambda: not stalled(channel), "it is tried again")
     pair.a.calls.clear()

@@ -1,5 +1,6 @@
 """Every picker found in its folder, and those of third parties."""
 
+import heapq
 import random
 from collections import Counter
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from meshlb import plugins
 from meshlb.model import SpeedCurve, TableNode
-from meshlb.policy import zones
+from meshlb.policy import sound, zones
 from meshlb.policy.load import Candidate, ClientLoad, NodeLoad
 
 PACKAGE = "meshlb.policy.pickers"
@@ -126,3 +127,38 @@ def test_own_zone_comes_first_and_is_left_when_it_is_clearly_slower(module):
 
     assert share_at_home(0) == 1.0
     assert share_at_home(50) == 0.0
+
+
+@pytest.mark.parametrize("failing", [0.3, 0.6, 1.0])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_node_that_fails_fast_gets_less_and_never_more(module, failing, known):
+    """Calls take 40 ms at nodes in order; at one a part of them fails in 1 ms."""
+    curve = SpeedCurve(0.04, 0.005, 8) if known else None
+    nodes = [candidate(n, curve=curve) for n in range(4)]
+    client, rng = client_of(nodes), random.Random(2)
+    ends, calls, outcomes = [], Counter(), {}
+    picker = None
+    for step in range(20_000):  # 200 calls a second, a look every 25 ms
+        now = step * 0.005
+        while ends and ends[0][0] <= now:
+            at, chosen, took_s, ok = heapq.heappop(ends)
+            nodes[chosen].load.in_flight -= 1
+            client.in_flight -= 1
+            nodes[chosen].load.observe_response(took_s, ok, at)
+            good, failed = outcomes.get(chosen, (0, 0))
+            outcomes[chosen] = (good + ok, failed + (not ok))
+        if step % 5 == 0:
+            for index, one in enumerate(nodes):
+                one.load.observe_outcomes(*outcomes.get(index, (0, 0)), 0.025)
+            outcomes = {}
+            args = (nodes, client, random.Random(step), module.Params(), "")
+            picker = sound.build(module.build, *args)
+        chosen = picker.pick(now)
+        nodes[chosen].load.in_flight += 1
+        client.in_flight += 1
+        calls[chosen] += step >= 2000
+        ok = chosen != 0 or rng.random() >= failing
+        took_s = 0.04 if ok else 0.001
+        heapq.heappush(ends, (now + took_s, chosen, took_s, ok))
+
+    assert calls[0] < calls.total() / 4 * (1.05 - failing / 2)
