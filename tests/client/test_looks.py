@@ -39,8 +39,9 @@ class Client:
         self.version = 0
         self.now = 100.0
         self.push(dict.fromkeys(names, NodeState.ACTIVE))
+        self.view.refresh()
         for node in self.nodes.values():
-            self.routes.link_changed(node, LinkState.READY)
+            self.routes.link_changed(node, node.link, LinkState.READY)
 
     def push(self, states):
         self.version += 1
