@@ -55,7 +55,7 @@ def test_a_first_attempt_that_fails_leaves_the_call_to_the_second(pair, open_in_
     channel = open_in_turn(HEDGED)
     pair.hold()
     call = channel.unary_unary("/t.T/Echo").future(b"1", timeout=60)
-    pair.until(lambda: len(pair.calls) == 2)
+    pair.until(lambda: len(pair.calls) == 2 and call._course._other)
     attempt = call._course._attempt[0].info.node_id
     slow, other = (pair.a, pair.b) if attempt == "a" else (pair.b, pair.a)
     slow.stop()  # its calls break
