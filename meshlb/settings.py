@@ -1,7 +1,8 @@
 """``meshlb.toml``: small frozen dataclasses, read, checked and shown in one place.
 
 Unknown keys are errors, and all faults are told at once, each as "KEY = VALUE: allowed range".
-Times are seconds, parts are fractions. A missing key has the default written here.
+Times are seconds, parts are fractions. A missing key has the default written here. Long because
+every key stands here, with its range and what it is for.
 """
 
 from __future__ import annotations
@@ -85,6 +86,38 @@ class ServiceSettings:
     )
     slow_start_s: float = _number(
         10, 0, 3600, "a node that joins others grows to its full weight in this time; 0: at once"
+    )
+    eject_after_failures: int = field(
+        default=10,
+        metadata={
+            "range": (0, 1_000_000),
+            "help": "a node is ejected when so many calls of all clients fail in a row; 0: never",
+        },
+    )
+    eject_failing: float = _number(
+        0.85, 0.01, 1, "a node is ejected when this part of its calls fails"
+    )
+    eject_deviations: float = _number(
+        1.9, 0, 100,
+        "or when it is so many standard deviations worse than the others; 0: never for that",
+    )  # fmt: skip
+    eject_least_calls: int = field(
+        default=30,
+        metadata={
+            "range": (1, 1_000_000_000),
+            "help": "a node with fewer calls in an interval is not judged by the part that failed",
+        },
+    )
+    eject_interval_s: float = _number(5, 0.1, 3600, "interval over which these parts are compared")
+    eject_base_s: float = _number(
+        10, 0.1, 86400, "a node is ejected for so long at first, twice as long each time"
+    )
+    eject_max_s: float = _number(300, 0.1, 86400, "and for so long at the most")
+    eject_most: float = _number(
+        0.3, 0, 1, "part of the nodes ejected at once at the most, but always one of two; 0: none"
+    )
+    eject_panic: float = _number(
+        0.5, 0, 1, "nobody is ejected where less than this part of the nodes would be left"
     )
     subset_size: int = field(
         default=64,

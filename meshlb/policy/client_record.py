@@ -28,8 +28,9 @@ class ClientRecord:
     """One client of one service. Written by ``Fleet`` only."""
 
     __slots__ = (
-        "acked", "calls", "counted", "in_flight", "node_ids", "number", "occupancy", "own",
-        "report_at", "sent_at", "sequence", "succeeded", "summed", "total", "waiting", "watchers",
+        "acked", "calls", "counted", "failed", "in_flight", "node_ids", "number", "occupancy",
+        "own", "report_at", "sent_at", "sequence", "succeeded", "summed", "suspects", "total",
+        "waiting", "watchers",
     )  # fmt: skip
 
     def __init__(self, number: int, now: float) -> None:
@@ -50,6 +51,9 @@ class ClientRecord:
         self.occupancy: dict[str, float] = {}
         """Mean calls in flight by node, between its last two reports; likewise."""
         self.succeeded: dict[str, int] = {}
+        self.failed: dict[str, int] = {}
+        self.suspects: dict[str, str] = {}
+        """Nodes that it leaves alone, and why."""
         self.waiting = 0
         self.node_ids: Sequence[str] = ()
         """Nodes of its table."""

@@ -87,16 +87,19 @@ class NodeLoad:
 
     def observe_outcomes(self, good: int, failed: int, elapsed_s: float) -> None:
         """Take in how many calls ended well and how many failed in the last ``elapsed_s``."""
-        kept = math.exp(-elapsed_s / FAILING_TAU_S)
-        calls = good + failed
-        if calls > 0:
-            last = USUAL_FAILING**calls
-            kept *= last
-            self.failing = self.failing * kept + (1.0 - last) * failed / calls
-        else:
-            self.failing *= kept
-        if self.failing < LEAST_FAILING:
-            self.failing = 0.0
+        self.failing = failing_part(self.failing, good, failed, elapsed_s)
+
+
+def failing_part(before: float, good: int, failed: int, elapsed_s: float) -> float:
+    """Return the part of calls that fail, smoothed over about 20 calls, and forgotten in time."""
+    kept = math.exp(-elapsed_s / FAILING_TAU_S)
+    calls = good + failed
+    if calls <= 0:
+        found = before * kept
+    else:
+        last = USUAL_FAILING**calls
+        found = before * kept * last + (1.0 - last) * failed / calls
+    return 0.0 if found < LEAST_FAILING else found
 
 
 class ClientLoad:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from meshlb.model import Health, LatencyBucket, LoadReport, NodeInfo, NodeState
+from meshlb.policy.outcomes import Outcomes
 from meshlb.policy.smooth import Smooth
 from meshlb.policy.speed import SpeedLearner
 
@@ -19,9 +20,9 @@ class NodeRecord:
 
     __slots__ = (
         "calls_at", "calls_ended", "calls_s", "declared_slots", "drained", "ended", "external",
-        "in_flight", "info", "interval_s", "joined_at", "learner", "order", "report", "report_at",
-        "reported_since", "server_sums", "skew_warned", "slots_order", "slow_start", "smoothed",
-        "stream", "withdrawn_at", "withdrawn_version",
+        "in_flight", "info", "interval_s", "joined_at", "learner", "order", "outcomes", "ramped_at",
+        "report", "report_at", "reported_since", "server_sums", "skew_warned", "slots_order",
+        "slow_start", "smoothed", "stream", "withdrawn_at", "withdrawn_version",
     )  # fmt: skip
 
     def __init__(self, info: NodeInfo, stream: object, now: float, slow_start: bool) -> None:
@@ -35,6 +36,8 @@ class NodeRecord:
         """Report interval last ordered."""
         self.joined_at = now
         self.slow_start = slow_start
+        self.ramped_at = now
+        """Since when its weight grows."""
         self.drained = False
         """Withdrawn by its sidecar's last word."""
         self.order: str | None = None
@@ -63,6 +66,7 @@ class NodeRecord:
         self.learner = SpeedLearner()
         self.server_sums: Sums = {}
         self.skew_warned = False
+        self.outcomes = Outcomes()
 
     def state(self, now: float, fresh_s: float) -> tuple[NodeState, str]:
         """Return what tables are to say, and why."""
@@ -70,6 +74,8 @@ class NodeRecord:
             return NodeState.DRAINING, "withdrawn by its sidecar"
         if self.order is not None:
             return NodeState.DRAINING, f"withdrawn: {self.order}"
+        if self.outcomes.ejection is not None:
+            return NodeState.EJECTED, self.outcomes.ejection.reason
         if self.ended:
             return NodeState.UNKNOWN, "its sidecar said goodbye"
         age_s = now - self.report_at
@@ -89,6 +95,7 @@ class NodeRecord:
             report is not None
             and now - self.report_at <= fresh_s
             and report.health is not Health.NOT_SERVING
+            and self.outcomes.ejection is None
             and not self.withdrawn
             and not self.ended
         )

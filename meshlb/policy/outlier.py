@@ -18,6 +18,9 @@ LEAST_NODES = 5
 LEAST_STEP = 0.1
 """How much more of its calls than the others a node must fail, as a part of all its calls."""
 
+SURE = 4.0
+"""And by how many standard errors, so that few calls are not judged by chance."""
+
 
 @dataclass(frozen=True, slots=True)
 class Params:
@@ -49,10 +52,13 @@ def outliers(ended: Mapping[str, tuple[int, int]], params: Params) -> dict[str, 
         others = [other for name, other in parts.items() if name != key]
         # Alone it has nobody to be compared with: only what fails nearly all is at fault then.
         usual = sum(others) / len(others) if others else 0.0
-        if part - usual < LEAST_STEP:
-            continue
         good, failed = ended[key]
-        told = f"{failed} of {good + failed} calls failed"
+        calls = good + failed
+        likely = max(usual, 1.0 / calls)
+        chance = sqrt(likely * max(0.0, 1.0 - likely) / calls)
+        if part - usual < max(LEAST_STEP, SURE * chance):
+            continue
+        told = f"{failed} of {calls} calls failed"
         if part >= params.failing:
             found[key] = told
         elif params.deviations > 0 and len(parts) >= LEAST_NODES and 1.0 - part < least:
@@ -62,4 +68,4 @@ def outliers(ended: Mapping[str, tuple[int, int]], params: Params) -> dict[str, 
 
 def most_ejected(nodes: int, part: float) -> int:
     """Return how many of so many nodes may be ejected at once: a part, one at the least of two."""
-    return 0 if nodes < 2 else max(1, int(nodes * part))
+    return 0 if nodes < 2 or part <= 0.0 else max(1, int(nodes * part))

@@ -40,7 +40,9 @@ def sample_of(record: ServiceRecord, now: float, starting: int, start_up_s: floa
         state, _ = record.states.get(node_id, (NodeState.UNKNOWN, ""))
         by_state[state].append(node)
     fresh = by_state[NodeState.ACTIVE] + by_state[NodeState.UNHEALTHY]
-    silent = by_state[NodeState.UNKNOWN]
+    silent = list(by_state[NodeState.UNKNOWN])
+    for node in by_state[NodeState.EJECTED]:
+        (fresh if now - node.report_at <= record.settings.fresh_s else silent).append(node)
     live = [c for c in record.clients.values() if c.live(now, record.lease_s)]
     waiting = sum(c.waiting for c in live)
     readings = {
@@ -52,7 +54,7 @@ def sample_of(record: ServiceRecord, now: float, starting: int, start_up_s: floa
     known = len(fresh) + len(silent)
     slots = [n.declared_slots for n in fresh + silent if n.declared_slots is not None]
     return Sample(
-        ready=len(by_state[NodeState.ACTIVE]) + len(silent),
+        ready=len(by_state[NodeState.ACTIVE]) + len(by_state[NodeState.UNKNOWN]),
         starting=starting,
         draining=len(by_state[NodeState.DRAINING]),
         readings=readings,

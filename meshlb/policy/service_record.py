@@ -1,4 +1,7 @@
-"""One service as the controller knows it: its nodes, its clients, and the table it has out."""
+"""One service as the controller knows it: its nodes, its clients, and the table it has out.
+
+Long because these three are one state, which changes together.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,10 @@ from meshlb.model import CallReport, NodeState, Table, TableNode
 from meshlb.policy import hysteresis, subsets
 from meshlb.policy.call_flow import CallFlow
 from meshlb.policy.client_record import LEAST_LEASE_S, ClientRecord
+from meshlb.policy.ejection import QUIET_REPORTS, QUIET_S, Ejector
 from meshlb.policy.node_record import REPORTS, NodeRecord
 from meshlb.policy.pooling import pooled
+from meshlb.policy.sound import spared
 from meshlb.policy.table_parts import TableParts
 from meshlb.policy.weights import Seen, normalised
 from meshlb.settings import WEIGHTS, ServiceSettings
@@ -54,6 +59,7 @@ class ServiceRecord:
         self._seen = 0
         """Membership when it was."""
         self._parts = TableParts(settings.subset_size)
+        self._ejector = Ejector(settings)
         weights = plugins.load(WEIGHTS, settings.weight)
         self._weight = weights.weight
         self._weight_params = weights.Params(**settings.weight_params)
@@ -81,14 +87,25 @@ class ServiceRecord:
             if in_flight and client.summed:
                 self._add(node_id, in_flight)
             if calls is None:
+                client.suspects.pop(node_id, None)
                 continue
+            if calls.suspicion:
+                client.suspects[node_id] = calls.suspicion
+            elif client.suspects:
+                client.suspects.pop(node_id, None)
             ended = calls.succeeded - client.succeeded.get(node_id, 0)
             client.succeeded[node_id] = calls.succeeded
+            failed = 0
+            if calls.failed:
+                failed = calls.failed - client.failed.get(node_id, 0)
+                client.failed[node_id] = calls.failed
             node = self.nodes.get(node_id)
             if node is None:
                 continue
             if known:
                 node.calls_s += spent_s
+                if ended > 0 or failed > 0:
+                    node.outcomes.add(max(0, ended), max(0, failed))
             if ended > 0:
                 node.calls_at = now
                 node.calls_ended += ended if known else 0
@@ -127,6 +144,19 @@ class ServiceRecord:
             for node_id, node in self.nodes.items()
         }
         self.flow.tick(now)
+        self._eject(now, interval_s)
+
+    def _eject(self, now: float, interval_s: float) -> None:
+        heard = [client for client in self.clients.values() if client.summed]
+        watching = sum(1 for client in heard if client.watchers > 0)
+        self._ejector.decide(
+            self.nodes,
+            heard,
+            now,
+            max(QUIET_S, QUIET_REPORTS * interval_s),
+            # Who has lost most of the clients' reports knows too little.
+            heard=now >= self.deaf_until and 2 * watching >= self.watching,
+        )
 
     def refresh_states(
         self, now: float
@@ -250,6 +280,7 @@ class ServiceRecord:
             )
             raw[key] = self._weight(seen, self._weight_params)
         weights = normalised(raw)
+        least = min((n.outcomes.failing for n in self.nodes.values()), default=0.0)
         return tuple(
             TableNode(
                 node_id=key,
@@ -257,7 +288,9 @@ class ServiceRecord:
                 address=node.info.address,
                 authority=node.info.authority,
                 state=self.states[key][0],
-                weight=weights[key] * self._slow_start(node, now),
+                weight=weights[key]
+                * self._slow_start(node, now)
+                * (1.0 - spared(node.outcomes.failing, least)),
                 curve=curves[key],
                 slots=node.info.slots,
                 zone=node.info.zone,
@@ -270,7 +303,7 @@ class ServiceRecord:
         window_s = self.settings.slow_start_s
         if not node.slow_start or window_s <= 0:
             return 1.0
-        return min(1.0, max(SLOW_START_FLOOR, (now - node.joined_at) / window_s))
+        return min(1.0, max(SLOW_START_FLOOR, (now - node.ramped_at) / window_s))
 
     def table_of(self, client_id: str) -> Table | None:
         """Return one client's table: the whole one, or its own stable subset of it."""

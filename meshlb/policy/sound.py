@@ -48,10 +48,15 @@ class _SoundFirst:
             return chosen
         picker, indices = self._sound
         least = min(self._loads[index].failing for index in indices)
-        worse = (failing - least) / (1.0 - least) if least < 1.0 else 0.0
-        if self._random() < min(STEEP * worse, MOST):
+        if self._random() < spared(failing, least):
             return indices[picker.pick(now)]
         return chosen
+
+
+def spared(failing: float, least: float) -> float:
+    """Return what part of its picks goes elsewhere; ``least``: failing part of the best node."""
+    worse = (failing - least) / (1.0 - least) if least < 1.0 else 0.0
+    return max(0.0, min(STEEP * worse, MOST))
 
 
 def build(

@@ -14,6 +14,8 @@ from typing import Any, TypeAlias
 import grpc
 import grpc.aio
 
+from meshlb.client.link import HEALTH_CHECK
+
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
@@ -39,7 +41,7 @@ class FaultInterceptor(grpc.aio.ServerInterceptor):
         self._service_time_s = service_time_s
         self._slots = asyncio.Semaphore(slots)
         self.calls: list[str] = []
-        """Full method names of the calls that came, in order."""
+        """Full method names of the calls that came, in order; stubs' health checks left out."""
 
     async def intercept_service(  # type: ignore[override]
         self,
@@ -47,7 +49,8 @@ class FaultInterceptor(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler:
         """Hold the call as long as the node is slow or frozen; then hand it on, or fail it."""
-        self.calls.append(handler_call_details.method)
+        if handler_call_details.method != HEALTH_CHECK:
+            self.calls.append(handler_call_details.method)
         while self._faults.frozen:  # noqa: ASYNC110 - set from any thread, so an Event cannot be
             await asyncio.sleep(0.005)
         async with self._slots:

@@ -44,7 +44,7 @@ def test_all_faults_are_told_with_key_value_and_range():
     assert "default.picker = 'fastest': one of dynamic_weight, expected_delay" in told
     assert "default.subset_size = 0: a whole number from 1 to 10000" in told
     assert "default.fresh_s = 'soon': from 0.1 to 3600" in told
-    assert "service.x.colour = 1: not a key; known: forget_s" in told
+    assert "service.x.colour = 1: not a key; known: eject_after_failures" in told
     assert "service.x.idempotent_methods = ['Ask']: a list of" in told
 
 

@@ -242,3 +242,23 @@ def test_a_table_with_a_node_twice_is_refused():
 
     with pytest.raises(InvalidInputError, match="stands twice"):
         table_wire.table_from_pb(message)
+
+
+def test_a_state_that_is_not_known_here_is_taken_for_unknown_and_none_is_refused():
+    node = routing_pb2.TableNode(node_id="a", address="h:1", weight=1.0, state=77)
+    message = routing_pb2.RoutingTable(service="s", nodes=[node])
+    assert table_wire.table_from_pb(message).nodes[0].state is NodeState.UNKNOWN
+
+    message.nodes[0].state = routing_pb2.NODE_STATE_UNSPECIFIED
+    with pytest.raises(InvalidInputError, match="state = 0: one of"):
+        table_wire.table_from_pb(message)
+
+
+def test_a_suspicion_comes_back_as_it_went_and_a_long_one_is_refused():
+    report = CallReport("s", "x", 1, (NodeCalls("a", 0, suspicion="it is silent"),))
+    message = wire.call_report_to_pb(report)
+    assert wire.call_report_from_pb(message) == report
+
+    message.nodes[0].suspicion = "x" * 129
+    with pytest.raises(InvalidInputError, match="suspicion"):
+        wire.call_report_from_pb(message)

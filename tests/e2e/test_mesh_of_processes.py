@@ -8,6 +8,7 @@ import time
 import pytest
 
 import meshlb
+from meshlb.v1.routing_pb2 import NodeState
 
 pytestmark = pytest.mark.timeout(400)  # a busy machine starts so many processes slowly
 IDEMPOTENT = (
@@ -113,3 +114,34 @@ def test_a_sidecar_that_ends_changes_no_traffic_and_drain_on_exit_does(processes
         while b"leaving" in {ask(b"", timeout=60) for _ in range(50)}:
             assert time.monotonic() < give_up, "a drained node is still called"
         assert {ask(b"", timeout=60) for _ in range(50)} == {b"plain"}
+
+
+def test_a_sidecar_that_is_killed_changes_no_traffic_and_its_node_is_unknown(
+    processes, nodes_when, tmp_path
+):
+    config = tmp_path / "meshlb.toml"
+    config.write_text("[default]\nfresh_s = 0.5\n")
+    servers = [processes.server(f"s{i}") for i in range(2)]
+    controller = processes.controller("127.0.0.1:0", "--config", config)
+    sidecars = [processes.sidecar(controller.address, server) for server in servers]
+    nodes_when(controller.address, lambda nodes: len(nodes) == 2)
+
+    def state(nodes):
+        return {n.node.address: NodeState.Name(n.state) for n in nodes}[servers[0].address]
+
+    with meshlb.insecure_channel(f"mesh://{controller.address}/plain") as channel:
+        ask = channel.unary_unary("/plain.Plain/Ask")
+        until_called(ask, b"s0", b"s1")
+        sidecars[0].kill()
+        nodes_when(controller.address, lambda nodes: state(nodes) == "NODE_STATE_UNKNOWN")
+        until_called(ask, b"s0", b"s1")  # by the client's own counts, which the controller sees:
+        held = channel.unary_stream("/plain.Plain/Stream")
+        streams = [held(b"1000000", timeout=300) for _ in range(4)]
+        assert all(next(stream) for stream in streams)
+        nodes_when(controller.address, lambda nodes: sum(n.in_flight_count for n in nodes) == 4)
+        until_called(ask, b"s0", b"s1")
+        processes.sidecar(controller.address, servers[0])  # as after an upgrade
+        nodes_when(controller.address, lambda nodes: state(nodes) == "NODE_STATE_ACTIVE")
+        until_called(ask, b"s0", b"s1")
+        for stream in streams:
+            stream.cancel()
