@@ -41,7 +41,7 @@ class ReadyLink:
 
     def connect(self) -> None:
         """Be there."""
-        self._routes.link_changed(self._node, LinkState.READY)
+        self._routes.link_changed(self._node, self, LinkState.READY)
 
     def close(self) -> None:
         """Nothing to let go of."""
