@@ -59,7 +59,7 @@ def drain_state(record: ServiceRecord, node_id: str, now: float) -> DrainState:
         if calls:
             waiting_for = f"{drain.counted(calls, 'call')} in flight"
             return dataclasses.replace(UNHEARD, waiting_for=waiting_for, in_flight=float(calls))
-        return GONE if drain.settled(record) else UNHEARD
+        return GONE if drain.gone(record, now) else UNHEARD
     return drain.state(view)
 
 

@@ -18,7 +18,8 @@ from meshlb.policy.service_record import ServiceRecord
 
 CONNECTIONS_LIMIT_S = 10.0
 """So long its sidecar may take to tell the connections; after that it is taken to be unable to. So
-long it may be silent, with its stream gone, before nothing is expected of it any more."""
+long it may be silent, with its stream gone, before nothing is expected of it any more; and so long
+a controller that has just started waits for it to come at all."""
 NO_CALL = 0.5
 """Fewer calls in flight are none: what servers see besides clients' counts fades out smoothly."""
 
@@ -137,6 +138,11 @@ def calls_at(record: ServiceRecord, node_id: str, now: float) -> int:
 def settled(record: ServiceRecord) -> bool:
     """Return whether a service's tables are complete: who has not spoken by then is not there."""
     return record.table is not None and record.table.complete
+
+
+def gone(record: ServiceRecord, now: float) -> bool:
+    """Return whether a node that is not known is not there, rather than not heard yet."""
+    return settled(record) and now - record.listens_since > CONNECTIONS_LIMIT_S
 
 
 def counted(number: int, what: str) -> str:

@@ -66,6 +66,7 @@ class Fleet:
         record = self.services.get(name)
         if record is None:
             record = self.services[name] = ServiceRecord(name, self.settings.of(name))
+            record.listens_since = self.started_at
         return record
 
     # --- reports of nodes ------------------------------------------------------------------

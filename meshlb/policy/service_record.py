@@ -50,6 +50,8 @@ class ServiceRecord:
         """How long the counts of a client hold that falls silent."""
         self.deaf_until = 0.0
         """Before that who is silent may just not have been heard."""
+        self.listens_since = 0.0
+        """When the controller began to hear of it."""
         self.starting = False
         """Whether nodes start that are not here yet, as scaling says."""
         self.table: Table | None = None

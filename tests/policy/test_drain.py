@@ -72,6 +72,18 @@ def test_of_a_sidecar_that_is_gone_nothing_is_expected_after_a_while():
     assert not world.waiting_for
 
 
+def test_a_node_that_a_new_controller_has_not_heard_of_yet_is_not_one_that_is_gone():
+    """Its sidecar may take longer to come again than the controller's grace."""
+    fleet = Fleet(Settings(ControllerSettings(grace_s=1)), "c", 1, 100.0)
+    record = fleet.service("s")
+    fleet.drain("s", "n", "test")
+    for now in (101.0, 102.0, 105.0):
+        fleet.decide(now)
+        assert drain_state(record, "n", now).waiting_for == "its sidecar to report"
+    fleet.decide(111.0)
+    assert drain_state(record, "n", 111.0).drained
+
+
 def test_a_node_forgotten_for_its_silence_is_not_drained_while_it_is_called():
     world = World()
     world.calls = 1
