@@ -15,7 +15,7 @@ import grpc.aio
 
 from meshlb.client.aio_course import CANCELLED_HERE, AioCourse, _now
 from meshlb.client.aio_replay import AioReplay
-from meshlb.client.aio_waiting import metadata, raised
+from meshlb.client.aio_waiting import metadata, raised, task_is_cancelled
 
 EOF = grpc.aio.EOF
 FINISHED = "RPC already finished."
@@ -161,6 +161,11 @@ class _Held:
             if course.failure is not None:
                 raise raised(course.failure) from error
         elif isinstance(error, asyncio.CancelledError):
+            if course.given_up is inner and not task_is_cancelled():
+                if course.attempt_done(inner):
+                    return True
+                if course.failure is not None:
+                    raise raised(course.failure) from error
             course.cancel()
         elif isinstance(error, Exception):
             course.broke(error)
@@ -209,6 +214,8 @@ class _ManyResponses(_Held):
             inner = course.inner
             if inner is None or course.failure is not None:
                 inner = await self._attempt()
+            if course.patience is not None:
+                course.wait_patiently(course.patience)
             try:
                 message = await course.next_of(inner)
             except BaseException as error:

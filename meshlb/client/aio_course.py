@@ -21,6 +21,7 @@ from meshlb.client.aio_replay import AioReplay
 from meshlb.client.aio_waiting import AioWaitingRoom, raised
 from meshlb.client.method import Method
 from meshlb.client.node import Node, Outcome
+from meshlb.client.patience import Patience, unanswered
 from meshlb.client.retry import Again
 from meshlb.client.tries import Tries, request_for_rest
 from meshlb.client.waiting import NoNodeError, every_node_refuses, not_ready_in_time
@@ -60,9 +61,9 @@ class AioCourse:
     """State of one call; for one event loop."""
 
     __slots__ = (
-        "_args", "_attempt", "_callbacks", "_changed", "_delivered", "_received", "_request",
-        "_task", "_tries", "awaited", "cancelled", "complete", "deadline", "ended", "failure",
-        "inner", "method",
+        "_args", "_attempt", "_callbacks", "_changed", "_delivered", "_limited", "_received",
+        "_request", "_task", "_tries", "awaited", "cancelled", "complete", "deadline", "ended",
+        "failure", "given_up", "inner", "method", "patience",
     )  # fmt: skip
     replay: AioReplay | None = None
     """The requests, of a call with a stream of them."""
@@ -87,6 +88,12 @@ class AioCourse:
         self._args = args
         self._attempt: tuple[Node, float] | None = None
         """Node and time of begin, of the attempt that runs."""
+        self._limited = False
+        """gRPC ends the attempt that runs before the deadline of the call."""
+        self.given_up: Any = None
+        """gRPC's call of the last attempt that was ended since its message came too late."""
+        self.patience: Patience | None = None
+        """Of an attempt whose messages may not let wait for too long."""
         self._callbacks: tuple[Callable[[], None], ...] = ()
         self._changed: asyncio.Event | None = None
         self._delivered = False
@@ -111,11 +118,20 @@ class AioCourse:
     def _begin(self, node: Node, now: float) -> Any:
         method, deadline = self.method, self.deadline
         metadata, credentials, _, compression = self._args
+        left_s = None if deadline is None else deadline - now
+        if method.attempt_limit is not None:
+            attempts = 0 if self._tries is None else self._tries.attempts
+            if method.arity == "unary_unary":
+                left_s, self._limited = method.bounded(left_s, now, attempts)
+            else:
+                self.patience = Patience(method.attempt_s(now, attempts))
+        elif method.idle_s is not None:
+            self.patience = Patience(None)
         try:
             raw = method.by_link.get(node.link) or method.on(node)
             inner = raw(
                 self._request,
-                timeout=None if deadline is None else deadline - now,
+                timeout=left_s,
                 metadata=metadata,
                 credentials=credentials,
                 compression=compression,
@@ -197,9 +213,14 @@ class AioCourse:
         if attempt is not None:
             self._attempt = None
             now = _now()
-            self.method.end(attempt[0], now - attempt[1], _SUCCEEDED, now)
+            method = self.method
+            method.end(attempt[0], now - attempt[1], _SUCCEEDED, now)
             if self._delivered:
                 attempt[0].load.answer_s = 0.0  # its first message was its answer
+            if self.patience is not None:
+                self.patience.call_off()
+            elif method.attempt_limit is not None:
+                method.attempt_limit.observe(now - attempt[1])
             self._end()
 
     def _failed(self, inner: Any, attempt: tuple[Node, float], code: grpc.StatusCode) -> bool:
@@ -208,6 +229,10 @@ class AioCourse:
         now = _now()
         details = now_of(inner.details())
         here = code is grpc.StatusCode.CANCELLED and details == CANCELLED_HERE
+        patience = self.patience
+        if patience is not None:
+            patience.call_off()
+            here = here and not patience.over
         if self.cancelled or here:
             # By the caller, by closing the channel, or because its requests raised.
             self.cancelled = True
@@ -216,6 +241,7 @@ class AioCourse:
             self._end()
             return False
         tries = self._tries = self._tries or self.method.tries(self._args[2])
+        overdue = self.method.overdue(self._limited, code, now - attempt[1])
         again = tries.failed(
             *attempt,
             now,
@@ -223,6 +249,7 @@ class AioCourse:
             delivered=self._delivered,
             # What a stream of requests has said cannot be said otherwise.
             resume=self._resume if self.method.resume and self.replay is None else None,
+            overdue=overdue if patience is None else patience.over,
         )
         if not self._can_repeat():
             again = None
@@ -253,6 +280,8 @@ class AioCourse:
             return not_ready_in_time(self.method.routes, details)
         if tries.refused:
             return every_node_refuses(self.method.routes, details)
+        if self.patience is not None and self.patience.over:
+            return unanswered(tries.tried[-1], late=again is not None)
         return None
 
     def _go_on_beside(self) -> bool:
@@ -273,11 +302,39 @@ class AioCourse:
         self._request, self._received = request, None
         return True
 
+    def wait_patiently(self, patience: Patience) -> None:
+        """See to it that the attempt ends if the message that is read now does not come in time."""
+        patience.since = _now()
+        limit_s = patience.limit_s(self.method.idle_s)
+        if limit_s is not None and patience.due is None:
+            timer = self.method.loop.call_later(limit_s, self._look_whether_it_came, patience)
+            patience.due = timer.cancel
+
+    def _look_whether_it_came(self, patience: Patience) -> None:
+        patience.due = None
+        if self.patience is not patience or self._attempt is None:
+            return
+        attempts = 0 if self._tries is None else self._tries.attempts
+        left_s = patience.left_s(_now(), self.method, attempts)
+        if left_s is None:
+            return
+        if left_s > 0:
+            timer = self.method.loop.call_later(left_s, self._look_whether_it_came, patience)
+            patience.due = timer.cancel
+            return
+        patience.over = True
+        self.given_up = self.inner
+        self.inner.cancel()
+
     def took(self, message: Any) -> None:
         """Note that a message has reached the caller."""
-        attempt = self._attempt
+        patience, attempt = self.patience, self._attempt
         if attempt is not None:
             attempt[0].heard(None if self._delivered else _now() - attempt[1])
+        if patience is not None:
+            if not patience.came and attempt is not None and self.method.attempt_limit is not None:
+                self.method.attempt_limit.observe(_now() - attempt[1])
+            patience.came, patience.since = True, None
         self._delivered = True
         if self.method.resume is not None:
             if self._received is None:
@@ -330,6 +387,8 @@ class AioCourse:
             node, began_at = attempt
             now = _now()
             self.method.end(node, now - began_at, Outcome.CANCELLED, now)
+        if self.patience is not None:
+            self.patience.call_off()
         self._end(failure)
 
     # --- for whoever holds the call --------------------------------------------------------

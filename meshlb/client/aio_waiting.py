@@ -103,3 +103,9 @@ def raised(failure: NoNodeError) -> grpc.aio.AioRpcError:
 def metadata(pairs: tuple[Any, ...]) -> Any:
     """Return pairs as grpc.aio does."""
     return grpc.aio.Metadata.from_tuple(pairs)
+
+
+def task_is_cancelled() -> bool:
+    """Return whether somebody cancels the task that runs, rather than gRPC's call."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -15,11 +15,21 @@ class RetryBudget:
 
     def take(self, started: int, now: float) -> bool:
         """Return whether one more retry may be made; ``started``: attempts started so far."""
-        elapsed_s = 0.0 if self._at is None else max(0.0, now - self._at)
-        earned = self.RATIO * max(0, started - self._started) + self.PER_S * elapsed_s
-        self._tokens = min(self.MOST, self._tokens + earned)
-        self._started, self._at = started, now
+        self._tokens, self._started, self._at = self._earned(started, now), started, now
         if self._tokens < 1.0:
             return False
         self._tokens -= 1.0
         return True
+
+    def owe(self, started: int, now: float) -> None:
+        """Note a retry that is made whatever is left; nothing else is, until it is earned."""
+        self._tokens, self._started, self._at = self._earned(started, now) - 1.0, started, now
+
+    def has_room(self, started: int, now: float) -> bool:
+        """Return whether ``take`` would allow a retry now."""
+        return self._tokens >= 1.0 or self._earned(started, now) >= 1.0
+
+    def _earned(self, started: int, now: float) -> float:
+        elapsed_s = 0.0 if self._at is None else max(0.0, now - self._at)
+        earned = self.RATIO * max(0, started - self._started) + self.PER_S * elapsed_s
+        return min(self.MOST, self._tokens + earned)

@@ -2,11 +2,12 @@
 
 gRPC's threads hold it, never what the caller holds (``running_call``), so that a call whose caller
 has dropped it is seen to be dropped, and cancelled. An attempt ends exactly once, whoever notices
-first: the thread that reads messages or gRPC's own.
+first: the thread that reads messages or gRPC's own. Long because all of it moves one state.
 """
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import grpc
 
 from meshlb.client.method import Method
 from meshlb.client.node import Node, Outcome
+from meshlb.client.patience import Patience, unanswered
 from meshlb.client.replay import Replay
 from meshlb.client.retry import Again
 from meshlb.client.tries import Tries, request_for_rest
@@ -57,6 +59,10 @@ class Course:
         self._cancelled = False
         self._attempt: tuple[Node, float] | None = None
         """Node and time of begin, of the attempt that runs."""
+        self._limited = False
+        """gRPC ends the attempt that runs before the deadline of the call."""
+        self._patience: Patience | None = None
+        """Of an attempt whose messages may not let wait for too long."""
 
     # --- attempts --------------------------------------------------------------------------
 
@@ -98,6 +104,15 @@ class Course:
         metadata, credentials, _, compression = self._args
         left_s = None if self.deadline is None else self.deadline - began_at
         request = self._request if self.replay is None else self.replay.reader()
+        method, limited, patience = self.method, False, None
+        if method.attempt_limit is not None:
+            attempts = 0 if self._tries is None else self._tries.attempts
+            if self.streams_answers:
+                patience = Patience(method.attempt_s(began_at, attempts))
+            else:
+                left_s, limited = method.bounded(left_s, began_at, attempts)
+        elif method.idle_s is not None:
+            patience = Patience(None)
         try:
             raw = self.method.on(node)
             call = raw if self.streams_answers else raw.future
@@ -110,6 +125,7 @@ class Course:
             raise
         with self.changed:
             self._attempt = (node, began_at)
+            self._limited, self._patience = limited, patience
             self.inner = inner
             cancelled = self._cancelled
             self.changed.notify_all()
@@ -130,6 +146,8 @@ class Course:
             if attempt is None:
                 return not self.ended
             node, began_at = attempt
+            if self._patience is not None:
+                self._patience.call_off()
             code = inner.code()
             routes = self.method.routes
             if code is grpc.StatusCode.OK:
@@ -137,12 +155,17 @@ class Course:
                 if self._delivered:
                     node.load.answer_s = 0.0  # its first message was its answer
                 self._answered(now - began_at)
+                if self.method.attempt_limit is not None and not self.streams_answers:
+                    self.method.attempt_limit.observe(now - began_at)
                 again = None
             elif self._cancelled:
                 routes.end(node, now - began_at, Outcome.CANCELLED, now)
                 again = None
             else:
                 self._tries = self._tries or self.method.tries(self._args[2])
+                overdue = self.method.overdue(self._limited, code, now - began_at)
+                if self._patience is not None:
+                    overdue = self._patience.over
                 again = self._tries.failed(
                     node,
                     began_at,
@@ -151,6 +174,7 @@ class Course:
                     delivered=self._delivered,
                     # What a stream of requests has said cannot be said otherwise.
                     resume=self._resume if self.method.resume and self.replay is None else None,
+                    overdue=overdue,
                 )
                 if self.replay is not None and not self.replay.replayable:
                     again = None
@@ -190,6 +214,8 @@ class Course:
             return not_ready_in_time(self.method.routes, inner.details())
         if tries.refused:
             return every_node_refuses(self.method.routes, inner.details())
+        if self._patience is not None and self._patience.over:
+            return unanswered(tries.tried[-1], late=again is not None)
         return None
 
     def _resume(self) -> bool:
@@ -232,6 +258,8 @@ class Course:
                 if self.error.code() is grpc.StatusCode.OK:
                     raise StopIteration
                 raise self.error
+            if self._patience is not None:
+                self._wait_patiently(inner, self._patience)
             try:
                 message = next(inner)
             except StopIteration:
@@ -247,10 +275,39 @@ class Course:
                 self._took(message)
             return message
 
+    def _wait_patiently(self, inner: Any, patience: Patience) -> None:
+        """See to it that the attempt ends if its next message does not come in time."""
+        with self.changed:
+            patience.since = _now()
+            limit_s = patience.limit_s(self.method.idle_s)
+            if limit_s is not None and patience.due is None and self.inner is inner:
+                look = functools.partial(self._look_whether_it_came, inner, patience)
+                patience.due = self.method.later.do(limit_s, look).call_off
+
+    def _look_whether_it_came(self, inner: Any, patience: Patience) -> None:
+        with self.changed:
+            patience.due = None
+            if self.inner is not inner or self._attempt is None:
+                return
+            attempts = 0 if self._tries is None else self._tries.attempts
+            left_s = patience.left_s(_now(), self.method, attempts)
+            if left_s is None:
+                return
+            if left_s > 0:
+                look = functools.partial(self._look_whether_it_came, inner, patience)
+                patience.due = self.method.later.do(left_s, look).call_off
+                return
+            patience.over = True
+        inner.cancel()
+
     def _took(self, message: Any) -> None:
-        attempt = self._attempt
+        patience, attempt = self._patience, self._attempt
         if attempt is not None:
             attempt[0].heard(None if self._delivered else _now() - attempt[1])
+        if patience is not None:
+            if not patience.came and attempt is not None and self.method.attempt_limit is not None:
+                self.method.attempt_limit.observe(_now() - attempt[1])
+            patience.came, patience.since = True, None
         self._delivered = True
         if self.method.resume is not None:
             self._received.append(message)

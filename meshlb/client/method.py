@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import MutableSet
 from typing import Any
 
+import grpc
+
 from meshlb.client.later import Later
 from meshlb.client.node import Node
 from meshlb.client.options import Options
 from meshlb.client.routes import Routes
 from meshlb.client.sharing import Group
-from meshlb.client.tries import Tries
+from meshlb.client.tries import Tries, policy_of
 from meshlb.client.view import View
 from meshlb.client.waiting_room import WaitingRoom
+from meshlb.policy.attempt_limit import AttemptLimit
 from meshlb.policy.hedge_delay import HedgeDelay
 
+_LATE = grpc.StatusCode.DEADLINE_EXCEEDED
 SPARE = 16
 """Multi-callables of links that are gone are dropped when there are so many more than nodes."""
 
@@ -23,8 +27,8 @@ class Method:
     """What the four multi-callables have in common."""
 
     __slots__ = (
-        "_arguments", "_group", "arity", "by_link", "calls", "hedge", "name", "owner", "policy",
-        "resume", "timeout_s", "view", "waits",
+        "_arguments", "_group", "arity", "attempt_limit", "by_link", "calls", "hedge", "idle_s",
+        "name", "owner", "policy", "resume", "timeout_s", "view", "waits",
     )  # fmt: skip
 
     def __init__(
@@ -46,16 +50,20 @@ class Method:
         self.resume = options.resume.get(name)
         self.timeout_s = options.timeout_s(name)
         """The most time that its calls may take; None: what each call says."""
+        self.arity = arity
         hedging = options.hedging_of(name) if arity == "unary_unary" else None
         self.hedge = None if hedging is None else HedgeDelay(hedging.delay_s)
         """When a call is asked of another node too; None: never."""
+        self.attempt_limit = self._attempt_limit(options)
+        """How long an attempt may wait for its first message; None: none of its are limited."""
+        self.idle_s = options.idle_s(name) if self.resume is not None else None
+        """How long a resumable stream may wait for its next message; None: any time."""
         self.calls = calls
         """The channel's calls, so that closing it cancels them."""
         self.by_link: dict[Any, Any] = {}
         self.owner: Any = None
         """The channel, which must live while a stub does: generated stubs hold nothing else."""
         self._group = group
-        self.arity = arity
         self._arguments = (name, serializer, deserializer)
 
     @property
@@ -93,6 +101,49 @@ class Method:
         """Return the time that a call may take which was given ``timeout``."""
         most = self.timeout_s
         return timeout if most is None else most if timeout is None else min(most, timeout)
+
+    def _attempt_limit(self, options: Options) -> AttemptLimit | None:
+        repeats = self.policy is None or self.policy.max_attempts > 1
+        if not repeats or self.hedge is not None or self.arity.startswith("stream_"):
+            return None
+        return AttemptLimit(options.attempt_s(self.name))
+
+    def attempt_s(self, now: float, attempts: int = 0) -> float | None:
+        """Return how long an attempt that begins now may wait for its first message; None: any.
+
+        It is limited only where another could follow it: by the method's policy, from the retry
+        budget, and on a node that was not tried in the ``attempts`` before.
+        """
+        limit, routes = self.attempt_limit, self.view.routes
+        if limit is None:
+            return None
+        policy = self.policy or policy_of(routes, self.name, None)
+        if attempts + 1 >= policy.max_attempts or self.view.choices <= attempts + 1:
+            return None
+        seconds = limit.seconds()
+        if seconds is None or not routes.budget.has_room(routes.started, now):
+            return None
+        return seconds
+
+    def bounded(
+        self, left_s: float | None, now: float, attempts: int = 0
+    ) -> tuple[float | None, bool]:
+        """Return the time that an attempt gets of what is left, and whether its limit is less."""
+        limit_s = self.attempt_s(now, attempts)
+        if limit_s is None or (left_s is not None and left_s <= limit_s):
+            return left_s, False
+        return limit_s, True
+
+    def overdue(self, limited: bool, code: grpc.StatusCode, took_s: float) -> bool:
+        """Return whether an attempt that failed so was ended by its own limit, if it had one.
+
+        One that was not limited and waited in vain tells how long calls take now.
+        """
+        if code is not _LATE:
+            return False
+        if not limited and self.attempt_limit is not None:
+            self.attempt_limit.observe(took_s)
+        return limited
 
     def tries(self, wait_for_ready: bool | None) -> Tries:
         """Return the record of a call whose first attempt failed."""

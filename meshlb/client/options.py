@@ -63,6 +63,14 @@ class Options:
         """Return the most time that a method's calls may take; None: no limit."""
         return _most_exact(self.rules.timeouts, method)
 
+    def attempt_s(self, method: str) -> float | None:
+        """Return how long an attempt may wait for its first message; 0: any time; None: unsaid."""
+        return _most_exact(self.rules.attempts, method)
+
+    def idle_s(self, method: str) -> float | None:
+        """Return how long a stream that can be resumed may wait for its next message."""
+        return _most_exact(self.rules.idle, method)
+
 
 def _most_exact(entries: Mapping[str, T], method: str) -> T | None:
     for key in (method, method[: method.rfind("/") + 1], ""):

@@ -16,6 +16,8 @@ import grpc
 
 from meshlb.client.retry import IDEMPOTENT, ONCE, RetryPolicy
 
+ATTEMPT_LIMIT = "perAttemptRecvTimeout"
+"""gRPC's own name for it, which its Python has not switched on."""
 MAX_ATTEMPTS = 5  # gRFC A6
 
 
@@ -37,6 +39,10 @@ class MethodRules:
     timeouts: dict[str, float] = field(default_factory=dict)
     """``timeout``, in seconds."""
     hedging: dict[str, Hedging] = field(default_factory=dict)
+    attempts: dict[str, float] = field(default_factory=dict)
+    """``perAttemptRecvTimeout``, in seconds; 0: none."""
+    idle: dict[str, float] = field(default_factory=dict)
+    """``idleTimeout``, in seconds."""
 
 
 def read(text: Any, faults: list[str]) -> tuple[MethodRules, str]:
@@ -72,6 +78,12 @@ def _take(method: dict[str, Any], names: list[str], rules: MethodRules) -> None:
     if "timeout" in method:  # of the whole call, not of each attempt
         timeout_s = _span("timeout", method.pop("timeout"))
         rules.timeouts.update(dict.fromkeys(names, timeout_s))
+    if "idleTimeout" in method:
+        idle_s = _span("idleTimeout", method.pop("idleTimeout"))
+        rules.idle.update(dict.fromkeys(names, idle_s))
+    attempt_s = _attempt_limit(method, retry, idempotent, hedging, names)
+    if attempt_s is not None:
+        rules.attempts.update(dict.fromkeys(names, attempt_s))
     if hedging is not None:
         rules.hedging.update(dict.fromkeys(names, _hedging(hedging)))
         policy = replace(IDEMPOTENT, codes=IDEMPOTENT.codes | _codes(
@@ -82,6 +94,27 @@ def _take(method: dict[str, Any], names: list[str], rules: MethodRules) -> None:
     else:
         policy = _policy(retry) if retry is not None else IDEMPOTENT if idempotent else ONCE
     rules.policies.update(dict.fromkeys(names, policy))
+
+
+def _attempt_limit(
+    method: dict[str, Any], retry: Any, idempotent: bool | None, hedging: Any, names: list[str]
+) -> float | None:
+    """Return ``perAttemptRecvTimeout``, of the retryPolicy as in gRPC, or beside it."""
+    beside = method.pop(ATTEMPT_LIMIT, None)
+    within = retry.pop(ATTEMPT_LIMIT, None) if isinstance(retry, dict) else None
+    if beside is None and within is None:
+        return None
+    given = beside if within is None else within
+    if beside is not None and within is not None:
+        raise ValueError(f"{ATTEMPT_LIMIT} = {given!r}: once, in the retryPolicy or beside it")
+    if hedging is not None:
+        raise ValueError(f"{ATTEMPT_LIMIT} = {given!r}: not with a hedgingPolicy, which waits less")
+    if retry is None and idempotent is not True:
+        raise ValueError(
+            f"{ATTEMPT_LIMIT} = {given!r} of {', '.join(name or 'all methods' for name in names)}: "
+            'only where calls may be sent twice, with "idempotent": true or a retryPolicy'
+        )
+    return 0.0 if given == "0s" else _span(ATTEMPT_LIMIT, given)
 
 
 def _hedging(raw: Mapping[str, Any]) -> Hedging:
@@ -115,7 +148,10 @@ def _policy(raw: Mapping[str, Any]) -> RetryPolicy:
 
 def _span(key: str, given: Any) -> float:
     text = str(given)
-    value = float(text.removesuffix("s"))
+    try:
+        value = float(text.removesuffix("s"))
+    except ValueError:
+        value = 0.0
     if not text.endswith("s") or not 0 < value < float("inf"):
         raise ValueError(f'{key} = {text!r}: seconds above 0, as in "0.1s"')
     return value

@@ -30,6 +30,7 @@ WAIT_FOR_READY_S = 0.1
 """A call that waits for ready, or for nodes that start, looks again this often when every node
 refused it."""
 
+UNANSWERED = "no answer within the time limit of an attempt"
 _RESUMED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
 
 
@@ -41,6 +42,21 @@ def request_for_rest(
     The hook is the caller's, and is asked only of messages that came since ``request`` was made.
     """
     return hook(request, tuple(received)) if received else request
+
+
+def policy_of(routes: Routes, method: str, policy: RetryPolicy | None) -> RetryPolicy:
+    """Return how a method may be sent again; ``policy``: what the service config says, if it does.
+
+    Else the controller may have named the method.
+    """
+    if policy is not None:
+        return policy
+    table = routes.table
+    if table is None or not table.idempotent_methods:
+        return ONCE
+    listed = table.idempotent_methods
+    prefix = method[: method.rfind("/") + 1]
+    return IDEMPOTENT if method in listed or prefix in listed else ONCE
 
 
 class Tries:
@@ -86,8 +102,11 @@ class Tries:
         *,
         delivered: bool = False,
         resume: Callable[[], bool] | None = None,
+        overdue: bool = False,
     ) -> Again | None:
         """Count one failed attempt out; return when and why there is another, None: none.
+
+        ``overdue``: it was ended here, since no message came within the time limit of an attempt.
 
         ``delivered``: messages have reached the caller, so that only ``resume`` can go on; it
         prepares the next request and returns whether there is one. If there is none, ``complete``
@@ -99,6 +118,8 @@ class Tries:
             and code is grpc.StatusCode.DEADLINE_EXCEEDED
             and node.link_state is LinkState.DOWN
         )
+        if overdue:
+            return self._overdue(node, began_at, now, resume if delivered else None, delivered)
         outcome = outcome_of(code, details, node.info.address)
         link = node.link  # ending the last call at a draining node takes it away
         self._routes.end(node, now - began_at, outcome, now)
@@ -121,12 +142,30 @@ class Tries:
         if delivered:
             blamed = outcome is Outcome.FAILED and (lost or code in _RESUMED)
             return self._resumed(resume) if blamed and resume is not None else None
-        again = after_started(
-            self._effective_policy(), code, details, self.attempts, trailing, self._routes.rng
-        )
+        policy = policy_of(self._routes, self._method, self._policy)
+        again = after_started(policy, code, details, self.attempts, trailing, self._routes.rng)
         if again is not None and not lost and not self._routes.may_add(now):
             return None
         return again
+
+    def _overdue(
+        self,
+        node: Node,
+        began_at: float,
+        now: float,
+        resume: Callable[[], bool] | None,
+        delivered: bool,
+    ) -> Again | None:
+        """Count out an attempt that was ended here, so there was another to follow it."""
+        routes = self._routes
+        routes.end(node, now - began_at, Outcome.CANCELLED, now)
+        routes.outrun(node, now)
+        routes.must_add(now)
+        self.tried.append(node)
+        self.attempts += 1
+        if delivered:
+            return None if resume is None else self._resumed(resume)
+        return Again(0.0, UNANSWERED)
 
     def _resumed(self, resume: Callable[[], bool]) -> Again | None:
         if self.attempts > IDEMPOTENT.max_attempts:
@@ -143,11 +182,3 @@ class Tries:
         if self.attempts:
             self.attempts = 0
             self.tried.clear()
-
-    def _effective_policy(self) -> RetryPolicy:
-        if self._policy is not None:
-            return self._policy
-        table = self._routes.table
-        listed = () if table is None else table.idempotent_methods
-        prefix = self._method[: self._method.rfind("/") + 1]
-        return IDEMPOTENT if self._method in listed or prefix in listed else ONCE

@@ -24,7 +24,7 @@ _OK = Outcome.OK
 class UnaryUnary(grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
     """A drop-in for the multi-callable of ``grpc.Channel.unary_unary``."""
 
-    __slots__ = ("_begin", "_by_link", "_end", "_method", "_most_s")
+    __slots__ = ("_begin", "_by_link", "_end", "_limit", "_method", "_most_s")
     _course: type[Course] = Course
 
     def __init__(self, method: Method) -> None:
@@ -33,6 +33,7 @@ class UnaryUnary(grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
         self._end = method.routes.end
         self._by_link = method.by_link
         self._most_s = method.timeout_s
+        self._limit = method.attempt_limit
 
     def __call__(
         self,
@@ -52,16 +53,23 @@ class UnaryUnary(grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
             args = (metadata, credentials, wait_for_ready, compression)
             return self._slowly(request, timeout, args, began_at, False)
         raw = self._by_link.get(node.link) or self._method.on(node)
+        limit = self._limit
+        most_s, limited = timeout, False
+        if limit is not None:
+            most_s, limited = self._method.bounded(timeout, began_at)
         try:
-            response = raw(request, timeout, metadata, credentials, None, compression)
+            response = raw(request, most_s, metadata, credentials, None, compression)
         except grpc.RpcError as error:
             args = (metadata, credentials, wait_for_ready, compression)
-            return self._again(request, timeout, args, began_at, (node, error), False)
+            deadline = None if timeout is None else began_at + timeout
+            return self._attempts(request, deadline, args, node, (error, began_at, limited), False)
         except BaseException:
             self._end(node, 0.0, Outcome.CANCELLED, began_at)
             raise
         now = _now()
         self._end(node, now - began_at, _OK, now)
+        if limit is not None:
+            limit.observe(now - began_at)
         return response
 
     def with_call(
@@ -105,27 +113,13 @@ class UnaryUnary(grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
             node = wait_for_node(method.view, deadline, method.waits or args[2])
         return self._attempts(request, deadline, args, node, None, call)
 
-    def _again(
-        self,
-        request: Any,
-        timeout: float | None,
-        args: tuple[Any, ...],
-        began_at: float,
-        failed: tuple[Node, Any],
-        call: bool,
-    ) -> Any:
-        """Go on after a first attempt that failed."""
-        deadline = None if timeout is None else began_at + timeout
-        node, error = failed
-        return self._attempts(request, deadline, args, node, (error, began_at), call)
-
     def _attempts(
         self,
         request: Any,
         deadline: float | None,
         args: tuple[Any, ...],
         node: Node,
-        failed: tuple[Any, float] | None,
+        failed: tuple[Any, float, bool] | None,
         call: bool,
     ) -> Any:
         method = self._method
@@ -135,24 +129,32 @@ class UnaryUnary(grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
             if failed is None:
                 began_at = _now()
                 left_s = None if deadline is None else deadline - began_at
+                limited = False
+                if method.attempt_limit is not None:
+                    attempts = 0 if tries is None else tries.attempts
+                    left_s, limited = method.bounded(left_s, began_at, attempts)
                 raw = method.on(node)
                 attempt = raw.with_call if call else raw
                 try:
                     response = attempt(request, left_s, metadata, credentials, None, compression)
                 except grpc.RpcError as error:
-                    failed = (error, began_at)
+                    failed = (error, began_at, limited)
                 except BaseException:
                     self._end(node, 0.0, Outcome.CANCELLED, began_at)
                     raise
                 else:
                     now = _now()
                     self._end(node, now - began_at, _OK, now)
+                    if method.attempt_limit is not None:
+                        method.attempt_limit.observe(now - began_at)
                     return response
-            broken, began_at = failed
+            broken, began_at, limited = failed
             failed = None
             tries = tries or method.tries(wait_for_ready)
             status = (broken.code(), broken.details(), broken.trailing_metadata())
-            again = tries.failed(node, began_at, _now(), status)
+            now = _now()
+            overdue = method.overdue(limited, status[0], now - began_at)
+            again = tries.failed(node, began_at, now, status, overdue=overdue)
             if again is None:
                 if tries.refused:
                     raise every_node_refuses(method.routes, broken.details()) from broken

@@ -63,6 +63,11 @@ class View:
             with contextlib.suppress(ValueError):  # closed meanwhile
                 self._rebuild()
 
+    @property
+    def choices(self) -> int:
+        """Nodes that there were to choose from when one was last chosen."""
+        return len(self._picks.nodes)
+
     def begin(self, now: float, tried: Sequence[Node] = ()) -> Node | None:
         """Choose a node and count the call in; None while there is none to choose.
 

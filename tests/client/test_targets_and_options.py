@@ -83,6 +83,21 @@ def test_a_good_target_is_read():
         (config(name=[{}], retryPolicy={**RETRY, "backoffMultiplier": "x"})[0], "config"),
         (config(name=[{}], retryPolicy={**RETRY, "retryableStatusCodes": ["X"]})[0], "'X'"),
         (config(name=[{}], retryPolicy={**RETRY, "retryableStatusCodes": []})[0], "Codes"),
+        (config(name=[{}], perAttemptRecvTimeout="1s")[0], "RecvTimeout = '1s' of all methods"),
+        (config(name=[{}], idempotent=True, perAttemptRecvTimeout="1")[0], "RecvTimeout = '1'"),
+        (
+            config(
+                name=[{}],
+                retryPolicy={**RETRY, "perAttemptRecvTimeout": "1s"},
+                perAttemptRecvTimeout="1s",
+            )[0],
+            "once",
+        ),
+        (
+            config(name=[{}], hedgingPolicy={"maxAttempts": 2}, perAttemptRecvTimeout="1s")[0],
+            "not with a hedgingPolicy",
+        ),
+        (config(name=[{}], idleTimeout="soon")[0], "idleTimeout = 'soon'"),
         (config(name=[{}], idempotent="yes")[0], "idempotent"),
         (config(name=[{}], hedgingPolicy={})[0], "maxAttempts"),
         (config(name=[{}], hedgingPolicy={"maxAttempts": 1})[0], "hedgingPolicy.maxAttempts"),
