@@ -163,6 +163,37 @@ class TableNode:
 
 
 @dataclass(frozen=True, slots=True)
+class Priority:
+    """One class of calls."""
+
+    name: str
+    floor: float
+    """Part of the limit that the class may always use."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallLimits:
+    """How many calls of a service may be in flight, all clients together."""
+
+    in_flight: int | None
+    """Of the whole service; None: no limit."""
+    per_node: int | None
+    """At each node; None: no limit."""
+    waiting: int
+    """Calls that may wait for room in one client; more are shed."""
+    priorities: tuple[Priority, ...] = ()
+    """Classes, the most important first; none: all calls are alike."""
+    clients: int = 1
+    """Clients there were when the table was made."""
+
+    def capacity(self, nodes: int) -> int | None:
+        """Return the calls that so many nodes may have in flight together; None: any number."""
+        most = [] if self.in_flight is None else [self.in_flight]
+        most += [] if self.per_node is None else [self.per_node * nodes]
+        return min(most, default=None)
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """All that a client needs to pick, whole each time."""
 
@@ -178,6 +209,8 @@ class Table:
     """Full method names, or prefixes ending in "/", that may be sent twice."""
     starting: bool = False
     """More nodes start, so that a call which every node refuses has one to wait for."""
+    limits: CallLimits | None = None
+    """Of calls in flight; None: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,3 +225,5 @@ class LoadShare:
     """Last CallReport of this client that the counts contain; 0: none."""
     interval_s: float
     """When the next one may be expected; counts older than 5 of these are stale."""
+    admitted: float | None = None
+    """The client's part of the calls that may be in flight; None: there is no limit."""

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from meshlb import plugins, scale_settings
+from meshlb import limit_settings, plugins, scale_settings
 from meshlb.errors import InvalidInputError
-from meshlb.model import DEFAULT_PICKER
+from meshlb.model import DEFAULT_PICKER, CallLimits, Priority
 from meshlb.scale_model import ScalePolicy
 from meshlb.scale_settings import ActuatorSpec
 
@@ -123,12 +123,41 @@ class ServiceSettings:
         default=64,
         metadata={"range": (1, 10000), "help": "nodes that one client gets at the most"},
     )
+    max_in_flight: int = field(
+        default=0,
+        metadata={"range": (0, 10**9), "help": "calls in flight, all clients together; 0: any"},
+    )
+    max_in_flight_per_node: int = field(
+        default=0,
+        metadata={"range": (0, 10**6), "help": "calls in flight at one node, likewise; 0: any"},
+    )
+    max_waiting: int = field(
+        default=100,
+        metadata={"range": (0, 10**6), "help": "calls that may wait for room in one client"},
+    )
+    priorities: Mapping[str, float] = field(
+        default_factory=dict,
+        metadata={"check": limit_settings.priorities_fault,
+                  "help": "classes of calls, the most important first, and their floors"},
+    )  # fmt: skip
     publish_change: float = _number(
         0.05, 0, 1, "a weight or speed must move by this part to make a new table"
     )
     publish_interval_s: float = _number(
         0.5, 0.05, 60, "least time between tables that change only weights or speeds"
     )
+
+    def limits(self, clients: int) -> CallLimits | None:
+        """Return the limits of calls in flight where there are so many clients; None: no limit."""
+        if not self.max_in_flight and not self.max_in_flight_per_node:
+            return None
+        return CallLimits(
+            in_flight=self.max_in_flight or None,
+            per_node=self.max_in_flight_per_node or None,
+            waiting=self.max_waiting,
+            priorities=tuple(Priority(*one) for one in self.priorities.items()),
+            clients=clients,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +279,9 @@ def _read(base: T, section: Mapping[str, Any], at: str, faults: list[str]) -> T:
 
 def _fault(value: Any, default: Any, metadata: Mapping[str, Any]) -> str | None:
     """Return what is allowed, if the value is not; None for a good one."""
+    if "check" in metadata:
+        wrong: str | None = metadata["check"](value)
+        return wrong
     if "plugin" in metadata:
         known = plugins.names(metadata["plugin"])
         return None if value in known else f"one of {', '.join(known)}"

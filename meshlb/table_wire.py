@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from meshlb import wire
 from meshlb.checks import Faults
-from meshlb.model import LoadShare, NodeState, SpeedCurve, Table, TableNode
+from meshlb.model import (
+    CallLimits,
+    LoadShare,
+    NodeState,
+    Priority,
+    SpeedCurve,
+    Table,
+    TableNode,
+)
 from meshlb.v1 import balance_pb2, routing_pb2
 from meshlb.wire_time import duration, seconds, set_duration
 
@@ -63,7 +71,42 @@ def table_to_pb(table: Table) -> routing_pb2.RoutingTable:
         picker=table.picker,
         idempotent_methods=table.idempotent_methods,
         starting=table.starting,
+        limits=None if table.limits is None else _limits_to_pb(table.limits),
         nodes=[table_node_to_pb(node) for node in table.nodes],
+    )
+
+
+def _limits_to_pb(limits: CallLimits) -> routing_pb2.CallLimits:
+    return routing_pb2.CallLimits(
+        in_flight_count=limits.in_flight,
+        node_in_flight_count=limits.per_node,
+        waiting_count=limits.waiting,
+        priorities=[routing_pb2.Priority(name=p.name, floor=p.floor) for p in limits.priorities],
+        client_count=limits.clients,
+    )
+
+
+def _limits(message: routing_pb2.CallLimits, faults: Faults) -> CallLimits:
+    in_flight = message.in_flight_count if message.HasField("in_flight_count") else None
+    per_node = message.node_in_flight_count if message.HasField("node_in_flight_count") else None
+    for name, count in (("in_flight", in_flight), ("node_in_flight", per_node)):
+        if count is not None:
+            faults.positive(f"table.limits.{name}_count", count)
+    faults.number("table.limits.waiting_count", message.waiting_count)
+    faults.positive("table.limits.client_count", message.client_count)
+    for one in message.priorities:
+        faults.name("table.limits.priorities.name", one.name)
+        faults.number(f"table.limits.priorities[{one.name[:140]!r}].floor", one.floor, 1)
+    faults.number("table.limits.priorities.floor, all together",
+                  sum(one.floor for one in message.priorities), 1 + 1e-9)  # fmt: skip
+    if len({one.name for one in message.priorities}) < len(message.priorities):
+        faults.found.append("table.limits.priorities: a name stands twice: each once")
+    return CallLimits(
+        in_flight=in_flight,
+        per_node=per_node,
+        waiting=message.waiting_count,
+        priorities=tuple(Priority(one.name, one.floor) for one in message.priorities),
+        clients=message.client_count,
     )
 
 
@@ -112,6 +155,7 @@ def table_from_pb(message: routing_pb2.RoutingTable) -> Table:
         )
     if len({n.node_id for n in nodes}) < len(nodes):
         faults.found.append("table.nodes: a node_id stands twice: each once")
+    limits = _limits(message.limits, faults) if message.HasField("limits") else None
     faults.done("INVALID_TABLE")
     return Table(
         service=message.service,
@@ -123,6 +167,7 @@ def table_from_pb(message: routing_pb2.RoutingTable) -> Table:
         picker=message.picker,
         idempotent_methods=tuple(message.idempotent_methods),
         starting=message.starting,
+        limits=limits,
     )
 
 
@@ -136,6 +181,7 @@ def share_to_pb(share: LoadShare) -> routing_pb2.LoadShare:
         ],
         counted_sequence=share.counted_sequence,
         interval=duration(share.interval_s),
+        admitted_count=share.admitted,
     )
 
 
@@ -150,12 +196,16 @@ def share_from_pb(message: routing_pb2.LoadShare) -> LoadShare:
     interval_s = seconds(message.interval)
     faults.positive("share.interval", interval_s)
     faults.number("share.counted_sequence", message.counted_sequence)
+    admitted = message.admitted_count if message.HasField("admitted_count") else None
+    if admitted is not None:
+        faults.number("share.admitted_count", admitted)
     faults.done("INVALID_SHARE")
     return LoadShare(
         share=share,
         in_flight={n.node_id: n.in_flight_count for n in message.nodes},
         counted_sequence=message.counted_sequence,
         interval_s=interval_s,
+        admitted=admitted,
     )
 
 

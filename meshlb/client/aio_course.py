@@ -10,6 +10,7 @@ holds, so a dropped call is seen to be dropped. Long because all of it moves one
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -19,12 +20,19 @@ import grpc.aio
 
 from meshlb.client.aio_replay import AioReplay
 from meshlb.client.aio_waiting import AioWaitingRoom, raised
+from meshlb.client.gate import Ticket, class_of
 from meshlb.client.method import Method
 from meshlb.client.node import Node, Outcome
 from meshlb.client.patience import Patience, unanswered
 from meshlb.client.retry import Again
 from meshlb.client.tries import Tries, request_for_rest
-from meshlb.client.waiting import NoNodeError, every_node_refuses, not_ready_in_time
+from meshlb.client.waiting import (
+    NoNodeError,
+    every_node_refuses,
+    no_room,
+    not_ready_in_time,
+    waited_for_room,
+)
 
 _now = time.perf_counter
 _OK, _SUCCEEDED = grpc.StatusCode.OK, Outcome.OK
@@ -62,8 +70,8 @@ class AioCourse:
 
     __slots__ = (
         "_args", "_attempt", "_callbacks", "_changed", "_delivered", "_limited", "_received",
-        "_request", "_task", "_tries", "awaited", "cancelled", "complete", "deadline", "ended",
-        "failure", "given_up", "inner", "method", "patience",
+        "_request", "_task", "_ticket", "_tries", "awaited", "cancelled", "complete", "deadline",
+        "ended", "failure", "given_up", "inner", "method", "patience",
     )  # fmt: skip
     replay: AioReplay | None = None
     """The requests, of a call with a stream of them."""
@@ -88,6 +96,8 @@ class AioCourse:
         self._args = args
         self._attempt: tuple[Node, float] | None = None
         """Node and time of begin, of the attempt that runs."""
+        self._ticket: Ticket | None = None
+        """Its right to run, where calls are limited."""
         self._limited = False
         """gRPC ends the attempt that runs before the deadline of the call."""
         self.given_up: Any = None
@@ -104,7 +114,7 @@ class AioCourse:
         if method.timeout_s is not None:
             timeout = method.limit(timeout)
         self.deadline = None if timeout is None else now + timeout
-        begun = method.begin(now)
+        begun = method.begin(now) if method.view.routes.gate is None else None
         if begun is None:
             method.open()
             self._begin_later(0.0)
@@ -159,14 +169,39 @@ class AioCourse:
         try:
             if delay_s > 0:
                 await asyncio.sleep(delay_s)
-            begun = method.begin(_now(), tried) or await method.waiting.wait_for_node(
-                method.view, self.deadline, waits, tried
-            )
+            begun = None
+            while begun is None:
+                if self._ticket is None:
+                    await self._come_in()
+                begun = method.begin(_now(), tried) or await method.waiting.wait_for_node(
+                    method.view, self.deadline, waits, tried, freely=self._ticket is None
+                )
             self._begin(begun, _now())
         except NoNodeError as failure:
             self._end(failure)
         except Exception as error:  # nobody to raise it to
             self._end(_ended_by(error))
+
+    async def _come_in(self) -> None:
+        """Wait until the call may run, if calls are limited; raise NoNodeError if it may not."""
+        method = self.method
+        gate = method.view.routes.gate
+        if gate is None:
+            return
+        kind = class_of(self._args[0], method.priority)
+        told = asyncio.Event()
+        self._ticket = ticket = gate.enter(
+            kind, self.deadline, _now(), functools.partial(_wake, method.loop, told)
+        )
+        if ticket.waits:
+            left_s = None if self.deadline is None else self.deadline - _now()
+            try:
+                await asyncio.wait_for(told.wait(), left_s)
+            except TimeoutError:
+                if not ticket.inside:
+                    raise waited_for_room(method.routes) from None
+        if ticket.refusal is not None:
+            raise no_room(ticket.refusal)
 
     def _watch(self, inner: Any) -> None:
         """Have gRPC tell when an attempt ends, unless somebody awaits it by now."""
@@ -350,6 +385,8 @@ class AioCourse:
             return
         self.ended = True
         self.failure = failure
+        if self._ticket is not None:
+            self._ticket.leave(_now())
         self.method.calls.discard(self)
         if self._changed is not None:
             self._wake()
@@ -436,6 +473,14 @@ class AioCourse:
         while not self.ended:
             await self._change()
         return None if self.failure is not None else self.inner
+
+
+def _wake(loop: asyncio.AbstractEventLoop, told: asyncio.Event, ticket: Ticket) -> None:
+    """Tell a call in the line what became of it; from any thread."""
+    try:
+        loop.call_soon_threadsafe(told.set)
+    except RuntimeError:  # the loop has ended
+        ticket.leave(_now())
 
 
 def _ended_by(error: Exception) -> NoNodeError:

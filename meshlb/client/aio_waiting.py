@@ -58,10 +58,17 @@ class AioWaitingRoom:
                 future.set_result(None)
 
     async def wait_for_node(
-        self, view: View, deadline: float | None, wait_for_ready: bool, tried: Sequence[Node]
-    ) -> Node:
+        self,
+        view: View,
+        deadline: float | None,
+        wait_for_ready: bool,
+        tried: Sequence[Node],
+        *,
+        freely: bool,
+    ) -> Node | None:
         """Wait until there is a node, and begin on it; raise NoNodeError if that cannot be.
 
+        ``freely``: the call has no ticket, so None is returned once calls are limited.
         While it waits the call counts as waiting, which is demand that the controller sees.
         """
         routes = self._routes
@@ -72,6 +79,8 @@ class AioWaitingRoom:
                 changed = self.enter()  # before the look, so that no change is missed
                 try:
                     now = _now()
+                    if freely and routes.gate is not None:
+                        return None
                     begun = view.begin(now, tried)
                     if begun is not None:
                         return begun

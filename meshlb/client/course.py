@@ -15,6 +15,8 @@ from typing import Any
 
 import grpc
 
+from meshlb.client.gate import Ticket, class_of
+from meshlb.client.later import Due
 from meshlb.client.method import Method
 from meshlb.client.node import Node, Outcome
 from meshlb.client.patience import Patience, unanswered
@@ -25,9 +27,11 @@ from meshlb.client.waiting import (
     BrokenOffError,
     NoNodeError,
     every_node_refuses,
+    no_room,
     not_ready_in_time,
     refused,
     too_late,
+    waited_for_room,
 )
 
 _now = time.perf_counter
@@ -59,6 +63,10 @@ class Course:
         self._cancelled = False
         self._attempt: tuple[Node, float] | None = None
         """Node and time of begin, of the attempt that runs."""
+        self._ticket: Ticket | None = None
+        """Its right to run, where calls are limited."""
+        self._line_due: Due | None = None
+        """The end of its wait in the line, at its deadline."""
         self._limited = False
         """gRPC ends the attempt that runs before the deadline of the call."""
         self._patience: Patience | None = None
@@ -92,7 +100,44 @@ class Course:
             self._end(failure)
         return failure is not None
 
+    def _comes_in(self) -> bool:
+        """Return whether it may run; if not, it ended, or waits in the line."""
+        gate = self.method.view.routes.gate
+        if gate is None or self._ticket is not None:
+            return True
+        kind = class_of(self._args[0], self.method.priority)
+        ticket = gate.enter(kind, self.deadline, _now(), self._told)
+        with self.changed:
+            self._ticket = ticket
+            ended = self.ended
+        if ended:
+            ticket.leave(_now())
+        elif ticket.refusal is not None:
+            self._end(no_room(ticket.refusal))
+        elif ticket.waits and self.deadline is not None:
+            late = functools.partial(self._late_in_line, ticket)
+            self._line_due = self.method.later.do(self.deadline - _now(), late)
+        return not (ticket.waits or ended or ticket.refusal)
+
+    def _told(self, ticket: Ticket) -> None:
+        """Note what became of it in the line; from any thread, which may end another call."""
+        self.method.later.do(0.0, functools.partial(self._go_in, ticket))
+
+    def _go_in(self, ticket: Ticket) -> None:
+        if self._line_due is not None:
+            self._line_due.call_off()
+        if ticket.refusal is not None:
+            self._end(no_room(ticket.refusal))
+        elif not self.look_again():
+            self.method.room.enter(self, 0.0)
+
+    def _late_in_line(self, ticket: Ticket) -> None:
+        if not ticket.inside and not self.ended:
+            self._end(waited_for_room(self.method.routes))
+
     def _begin_if_there_is_a_node(self) -> bool:
+        if not self._comes_in():
+            return True
         tried = self._tries.tried if self._tries is not None else ()
         begun = self.method.view.begin(_now(), tried)
         if begun is not None:
@@ -237,6 +282,10 @@ class Course:
             self.error = error
             callbacks, self.callbacks = self.callbacks, []
             self.changed.notify_all()
+        if self._ticket is not None:
+            self._ticket.leave(_now())
+        if self._line_due is not None:
+            self._line_due.call_off()
         if self.replay is not None:
             self.replay.commit()
         for callback in callbacks:

@@ -28,7 +28,7 @@ class Method:
 
     __slots__ = (
         "_arguments", "_group", "arity", "attempt_limit", "by_link", "calls", "hedge", "idle_s",
-        "name", "owner", "policy", "resume", "timeout_s", "view", "waits",
+        "name", "owner", "policy", "priority", "resume", "timeout_s", "view", "waits",
     )  # fmt: skip
 
     def __init__(
@@ -48,6 +48,8 @@ class Method:
         self.waits = options.waits(name)
         """Whether its calls wait for ready unless they say otherwise."""
         self.resume = options.resume.get(name)
+        self.priority = options.priority
+        """Class of its calls that name none."""
         self.timeout_s = options.timeout_s(name)
         """The most time that its calls may take; None: what each call says."""
         self.arity = arity

@@ -1,8 +1,8 @@
 """Sorts channel options into ours and gRPC's, and reads the service config.
 
 Ours: ``meshlb.picker`` (name), ``meshlb.picker_params`` (dict), ``meshlb.zone`` (text),
-``meshlb.resume`` ({method: hook}), ``meshlb.controller_credentials`` (grpc.ChannelCredentials or
-None). The service config is read by ``service_config``.
+``meshlb.resume`` ({method: hook}), ``meshlb.priority`` (text), ``meshlb.controller_credentials``
+(grpc.ChannelCredentials or None). The service config is read by ``service_config``.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ class Options:
     picker: str | None = None
     picker_params: Any = None
     zone: str = ""
+    priority: str = "default"
+    """Class of calls that name none."""
     resume: Mapping[str, Resume] = field(default_factory=dict)
     controller_credentials: Any = UNSET
     """UNSET: those of the nodes; None: plain text."""
@@ -126,6 +128,7 @@ def _take(key: str, value: Any, ours: dict[str, Any], faults: list[str]) -> None
         "picker": ("the name of a picker", isinstance(value, str)),
         "picker_params": ("a dict", isinstance(value, Mapping)),
         "zone": ("a text", isinstance(value, str)),
+        "priority": ("the name of a class of calls", isinstance(value, str) and bool(value)),
         "resume": (
             'a dict of "/pkg.Service/Method" to a function of (request, received)',
             isinstance(value, Mapping)

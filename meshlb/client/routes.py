@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from meshlb.client.budget import RetryBudget
+from meshlb.client.gate import Gate
 from meshlb.client.judgement import Judgement, tell
 from meshlb.client.node import Link, LinkState, Node, Outcome
 from meshlb.model import CallReport, LoadShare, NodeCalls, NodeState, Table, TableNode
@@ -63,6 +64,9 @@ class Routes:
         self._own_at: OrderedDict[int, dict[str, int]] = OrderedDict()
         self._share_until = 0.0
         self.closed = False
+        self.gate: Gate | None = None
+        """Where calls come in; None: they are not limited."""
+        self._gate = Gate(self)
         self.budget = RetryBudget()
         self.started = 0
         """Attempts begun, all nodes."""
@@ -92,7 +96,9 @@ class Routes:
             self.table = table
             self.starting = table.starting
             self.refusal = None
+            self.gate = self._gate.take(table)
             self._moved()
+        self._gate.look()
         self._after_change(closing)
 
     def apply_share(self, share: LoadShare, now: float) -> None:
@@ -107,6 +113,7 @@ class Routes:
                 others = None if total is None else max(0.0, total - mine)
                 node.load.count_others(others, share.interval_s, node.info.curve)
             self._share_until = now + STALE_SHARE_INTERVALS * share.interval_s
+        self._gate.admit(share.admitted)
 
     def expire(self, now: float) -> None:
         """Judge nodes by what their calls do, and drop counts of others that are stale.
@@ -269,7 +276,9 @@ class Routes:
             self._leaving = []
             self.table = None
             self.closed = True
+            self.gate = self._gate.take(None)
             self._moved()
+        self._gate.look()
         self._after_change(closing)
 
     def forget_all(self, client_id: str) -> None:
@@ -288,6 +297,7 @@ class Routes:
         self._listeners = []
         self._own_at.clear()
         self._judgement = Judgement()
+        self.gate, self._gate = None, Gate(self)
         self.generation += 1
 
     def link_of(self, node: Node) -> Any:

@@ -12,10 +12,16 @@ from typing import Any
 import grpc
 
 from meshlb.client.course import Course
+from meshlb.client.gate import class_of
 from meshlb.client.method import Method
 from meshlb.client.node import Node, Outcome
 from meshlb.client.running_call import RunningCall
-from meshlb.client.waiting import every_node_refuses, not_ready_in_time, wait_for_node
+from meshlb.client.waiting import (
+    every_node_refuses,
+    not_ready_in_time,
+    wait_for_node,
+    wait_for_room,
+)
 
 _now = time.perf_counter
 _OK = Outcome.OK
@@ -24,7 +30,7 @@ _OK = Outcome.OK
 class UnaryUnary(grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
     """A drop-in for the multi-callable of ``grpc.Channel.unary_unary``."""
 
-    __slots__ = ("_begin", "_by_link", "_end", "_limit", "_method", "_most_s")
+    __slots__ = ("_begin", "_by_link", "_end", "_limit", "_method", "_most_s", "_routes")
     _course: type[Course] = Course
 
     def __init__(self, method: Method) -> None:
@@ -34,6 +40,7 @@ class UnaryUnary(grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
         self._by_link = method.by_link
         self._most_s = method.timeout_s
         self._limit = method.attempt_limit
+        self._routes = method.routes
 
     def __call__(
         self,
@@ -48,7 +55,7 @@ class UnaryUnary(grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
         began_at = _now()
         if self._most_s is not None:
             timeout = self._method.limit(timeout)
-        node = self._begin(began_at)
+        node = self._begin(began_at) if self._routes.gate is None else None
         if node is None:
             args = (metadata, credentials, wait_for_ready, compression)
             return self._slowly(request, timeout, args, began_at, False)
@@ -104,14 +111,25 @@ class UnaryUnary(grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
     def _slowly(
         self, request: Any, timeout: float | None, args: tuple[Any, ...], began: float, call: bool
     ) -> Any:
-        """Call with all that may be in the way: no table yet, no node."""
-        method = self._method
+        """Call with all that may be in the way: no table yet, no node, no room."""
+        method, routes = self._method, self._routes
+        view, waits = method.view, method.waits or args[2]
         deadline = None if timeout is None else began + timeout
-        node = method.view.begin(began)
-        if node is None:
-            method.open()
-            node = wait_for_node(method.view, deadline, method.waits or args[2])
-        return self._attempts(request, deadline, args, node, None, call)
+        node = view.begin(began) if routes.gate is None else None
+        ticket = None
+        try:
+            while node is None:
+                if ticket is None and routes.gate is not None:
+                    kind = class_of(args[0], method.priority)
+                    ticket = wait_for_room(view, deadline, kind, waits)
+                node = view.begin(_now())
+                if node is None:
+                    method.open()
+                    node = wait_for_node(view, deadline, waits, freely=ticket is None)
+            return self._attempts(request, deadline, args, node, None, call)
+        finally:
+            if ticket is not None:
+                ticket.leave(_now())
 
     def _attempts(
         self,
@@ -167,6 +185,8 @@ class UnaryUnary(grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
                 raise broken
             if again.delay_s > 0:
                 time.sleep(again.delay_s)
-            node = method.view.begin(_now(), tries.tried) or wait_for_node(
+            found = method.view.begin(_now(), tries.tried) or wait_for_node(
                 method.view, deadline, method.waits or wait_for_ready
             )
+            assert found is not None
+            node = found

@@ -15,6 +15,7 @@ from meshlb.client.node import LinkState, Node
 from meshlb.client.routes import Routes
 from meshlb.model import DEFAULT_PICKER, NodeState, Table
 from meshlb.policy import sound
+from meshlb.policy.load import occupancy
 from meshlb.policy.pickers import Picker
 
 PICKERS = "meshlb.policy.pickers"
@@ -30,7 +31,10 @@ class _Picks:
         self.generation = generation
         self.nodes = nodes
         self.limited = any(
-            node.info.limit is not None or node.standing.most is not None for node in nodes
+            node.info.limit is not None
+            or node.standing.most is not None
+            or node.client.per_node is not None
+            for node in nodes
         )
         self.pick = None if picker is None else picker.pick
 
@@ -56,6 +60,11 @@ class View:
         """End the view: whoever picks from it from now on gets gRPC's error for that."""
         self._closed = True
         self.routes.touch()
+
+    def check_open(self) -> None:
+        """Raise gRPC's error if it has ended."""
+        if self._closed:
+            raise ValueError("Cannot invoke RPC on closed channel!")
 
     def refresh(self) -> None:
         """Bring the picks up to date, which begins to connect where that is still to do."""
@@ -120,8 +129,7 @@ class View:
 
     def _rebuild(self) -> _Picks:
         """Build picks of the nodes that can be reached; begin to connect to the rest."""
-        if self._closed:
-            raise ValueError("Cannot invoke RPC on closed channel!")
+        self.check_open()
         routes = self.routes
         with routes.lock:
             generation = routes.generation
@@ -141,6 +149,9 @@ class View:
 
 
 def _has_room(node: Node) -> bool:
+    per_node = node.client.per_node
+    if per_node is not None and occupancy(node.load, node.client) >= per_node:
+        return False
     limit, most, own = node.info.limit, node.standing.most, node.load.in_flight
     return (limit is None or own < limit) and (most is None or own < most)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
 import grpc
 
+from meshlb.client.gate import Ticket
 from meshlb.client.node import Node
+from meshlb.client.retry import PUSHBACK_KEY
 from meshlb.client.routes import Routes
 from meshlb.client.view import View
 from meshlb.model import NodeState
@@ -16,10 +19,11 @@ from meshlb.model import NodeState
 class NoNodeError(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[type-arg]
     """A call that ended before it had a node; reads like any failed call of gRPC's."""
 
-    def __init__(self, code: grpc.StatusCode, details: str) -> None:
+    def __init__(self, code: grpc.StatusCode, details: str, trailing: tuple[Any, ...] = ()) -> None:
         super().__init__(details)
         self._code = code
         self._details = details
+        self._trailing = trailing
 
     def __str__(self) -> str:
         return f"<meshlb: call ended with {self._code.name}: {self._details}>"
@@ -43,8 +47,8 @@ class NoNodeError(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[type-a
         return ()
 
     def trailing_metadata(self) -> tuple[Any, ...]:
-        """Return none."""
-        return ()
+        """Return what goes with the error."""
+        return self._trailing
 
     def is_active(self) -> bool:
         """Return False: it ended."""
@@ -181,9 +185,65 @@ def too_late(routes: Routes) -> NoNodeError:
     )
 
 
-def wait_for_node(view: View, deadline: float | None, wait_for_ready: bool | None) -> Node:
+def no_room(refusal: str) -> NoNodeError:
+    """Return the error of a call that is shed; it tells who repeats calls not to (gRFC A6)."""
+    return NoNodeError(grpc.StatusCode.RESOURCE_EXHAUSTED, refusal, ((PUSHBACK_KEY, "-1"),))
+
+
+def waited_for_room(routes: Routes) -> NoNodeError:
+    """Return the error of a call whose deadline passed in the line for room."""
+    gate = routes.gate
+    limit = None if gate is None else gate.limit
+    return NoNodeError(
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        f"waited in vain for room: service {routes.service!r} is limited, and this client may "
+        f"have {limit} calls in flight",
+    )
+
+
+def wait_for_room(
+    view: View, deadline: float | None, kind: str, wait_for_ready: bool | None
+) -> Ticket | None:
+    """Block until a call may run that has no ticket yet; None: calls are not limited.
+
+    Raises NoNodeError if there is no room, or none in time.
+    """
+    routes = view.routes
+    gate = routes.gate
+    if gate is None:
+        return None
+    told = threading.Event()
+    ticket = gate.enter(kind, deadline, time.perf_counter(), lambda _: told.set())
+    try:
+        if ticket.waits:
+            stop = routes.listen(told.set)
+            try:
+                while not (ticket.inside or ticket.refusal):
+                    view.check_open()
+                    error = refused(routes, wait_for_ready)
+                    left_s = None if deadline is None else deadline - time.perf_counter()
+                    if error is None and left_s is not None and left_s <= 0:
+                        error = waited_for_room(routes)
+                    if error is not None:
+                        raise error
+                    told.wait(left_s)
+                    told.clear()
+            finally:
+                stop()
+        if ticket.refusal is not None:
+            raise no_room(ticket.refusal)
+    except BaseException:
+        ticket.leave(time.perf_counter())
+        raise
+    return ticket
+
+
+def wait_for_node(
+    view: View, deadline: float | None, wait_for_ready: bool | None, *, freely: bool = False
+) -> Node | None:
     """Block until there is a node, and begin on it; raise NoNodeError if that cannot be.
 
+    ``freely``: the call has no ticket, so None is returned once calls are limited.
     While it waits the call counts as waiting, which is demand that the controller sees.
     """
     routes = view.routes
@@ -193,6 +253,8 @@ def wait_for_node(view: View, deadline: float | None, wait_for_ready: bool | Non
         while True:
             now = time.perf_counter()
             seen = routes.generation
+            if freely and routes.gate is not None:
+                return None
             begun = view.begin(now)
             if begun is not None:
                 return begun

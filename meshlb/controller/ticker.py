@@ -118,6 +118,7 @@ class Ticker:
             and now - watcher.sent_at < RESEND_INTERVALS * interval_s
             and sent.in_flight == share.in_flight
             and abs((sent.share or 0.0) - (share.share or 0.0)) < 0.02 * (share.share or 1.0)
+            and int(sent.admitted or 0) == int(share.admitted or 0)
         ):
             return
         watcher.sent, watcher.sent_at = share, now

@@ -101,7 +101,12 @@ class ClientRecord:
         return changes
 
     def share(
-        self, totals: dict[str, float], clients: int, now: float, interval_s: float
+        self,
+        totals: dict[str, float],
+        clients: int,
+        now: float,
+        interval_s: float,
+        admitted: float | None = None,
     ) -> LoadShare:
         """Return this client's part of all calls on its nodes, smoothed, with their counts."""
         ids = self.node_ids
@@ -114,4 +119,5 @@ class ClientRecord:
             in_flight=counts,
             counted_sequence=self.sequence,
             interval_s=interval_s,
+            admitted=admitted,
         )

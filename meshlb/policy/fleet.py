@@ -201,7 +201,8 @@ class Fleet:
         client = record.clients.get(client_id)
         if client is None or record.table is None:
             return None
-        return client.share(record.in_flight, record.watching, now, self.share_interval_s)
+        admitted = record.admitted.get(client_id)
+        return client.share(record.in_flight, record.watching, now, self.share_interval_s, admitted)
 
     def table_of(self, service: str, client_id: str) -> Table | None:
         """Return the table that one client is to have now; None while there is none."""

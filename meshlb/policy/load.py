@@ -105,7 +105,7 @@ def failing_part(before: float, good: int, failed: int, elapsed_s: float) -> flo
 class ClientLoad:
     """Live counts of one client over all of its nodes."""
 
-    __slots__ = ("count_age_s", "in_flight", "share")
+    __slots__ = ("count_age_s", "in_flight", "per_node", "share")
 
     def __init__(self) -> None:
         self.in_flight = 0
@@ -114,6 +114,8 @@ class ClientLoad:
         """This client's part of all calls in flight, in (0, 1]; None: unknown."""
         self.count_age_s: float | None = None
         """About how old the counts of others are when used; None: there are none, or stale."""
+        self.per_node: int | None = None
+        """Calls of all clients that a node may have in flight; None: no limit."""
 
 
 def occupancy(node: NodeLoad, client: ClientLoad) -> float:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from meshlb import plugins
 from meshlb.model import CallReport, NodeState, Table, TableNode
 from meshlb.policy import hysteresis, subsets
+from meshlb.policy.admission import share_out
 from meshlb.policy.call_flow import CallFlow
 from meshlb.policy.client_record import LEAST_LEASE_S, ClientRecord
 from meshlb.policy.ejection import QUIET_REPORTS, QUIET_S, Ejector
@@ -21,6 +22,7 @@ from meshlb.policy.weights import Seen, normalised
 from meshlb.settings import WEIGHTS, ServiceSettings
 
 SLOW_START_FLOOR = 0.1
+_TAKE_CALLS = (NodeState.ACTIVE, NodeState.UNKNOWN)
 QUIET_INTERVALS = 3
 """A client that says nothing for so long has the calls in flight that it said last."""
 
@@ -42,6 +44,8 @@ class ServiceRecord:
         self.states: dict[str, tuple[NodeState, str]] = {}
         self.orders: dict[str, str] = {}
         """Why nodes are withdrawn by order, by node; also of nodes that are not there yet."""
+        self.admitted: dict[str, float] = {}
+        """Each client's part of the calls that may be in flight; empty where there is no limit."""
         self.flow = CallFlow()
         """All clients' calls a second, and how long they take."""
         self.membership = 0
@@ -147,6 +151,7 @@ class ServiceRecord:
         }
         self.flow.tick(now)
         self._eject(now, interval_s)
+        self._admit(now)
 
     def _eject(self, now: float, interval_s: float) -> None:
         heard = [client for client in self.clients.values() if client.summed]
@@ -159,6 +164,18 @@ class ServiceRecord:
             # Who has lost most of the clients' reports knows too little.
             heard=now >= self.deaf_until and 2 * watching >= self.watching,
         )
+
+    def _admit(self, now: float) -> None:
+        """Part the calls that may be in flight among the clients."""
+        limits = self.settings.limits(1)
+        if limits is not None:
+            taking = [state for state, _ in self.states.values() if state in _TAKE_CALLS]
+            wanted = {
+                client_id: float(sum(client.in_flight.values()) + client.waiting)
+                for client_id, client in self.clients.items()
+                if client.watchers > 0 and client.live(now, self.lease_s)
+            }
+            self.admitted = share_out(float(limits.capacity(len(taking)) or 0), wanted)
 
     def refresh_states(
         self, now: float
@@ -230,6 +247,7 @@ class ServiceRecord:
             picker=self.settings.picker,
             idempotent_methods=self.settings.idempotent_methods,
             starting=self.starting,
+            limits=self.settings.limits(max(1, self.watching)),
         )
         self._table_at = now
         for node in nodes:

@@ -25,23 +25,27 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17meshlb/v1/routing.proto\x12\tmeshlb.v1\x1a\x1egoogle/protobuf/duration.proto\"m\n\nSpeedCurve\x12\'\n\x04\x62\x61se\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05slope\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04knee\x18\x03 \x01(\x01\"\x90\x02\n\tTableNode\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\x03\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x11\n\tauthority\x18\x04 \x01(\t\x12#\n\x05state\x18\x05 \x01(\x0e\x32\x14.meshlb.v1.NodeState\x12\x0e\n\x06weight\x18\x06 \x01(\x01\x12$\n\x05\x63urve\x18\x07 \x01(\x0b\x32\x15.meshlb.v1.SpeedCurve\x12\x17\n\nslot_count\x18\x08 \x01(\x03H\x00\x88\x01\x01\x12\x0c\n\x04zone\x18\t \x01(\t\x12\x18\n\x0blimit_count\x18\n \x01(\x03H\x01\x88\x01\x01\x42\r\n\x0b_slot_countB\x0e\n\x0c_limit_count\"\xcb\x01\n\x0cRoutingTable\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x15\n\rcontroller_id\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\x0f\n\x07version\x18\x04 \x01(\x03\x12\x10\n\x08\x63omplete\x18\x05 \x01(\x08\x12#\n\x05nodes\x18\x06 \x03(\x0b\x32\x14.meshlb.v1.TableNode\x12\x0e\n\x06picker\x18\x07 \x01(\t\x12\x1a\n\x12idempotent_methods\x18\x08 \x03(\t\x12\x10\n\x08starting\x18\t \x01(\x08\"8\n\x0cNodeInFlight\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x17\n\x0fin_flight_count\x18\x02 \x01(\x01\"\x98\x01\n\tLoadShare\x12\x12\n\x05share\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12&\n\x05nodes\x18\x02 \x03(\x0b\x32\x17.meshlb.v1.NodeInFlight\x12\x18\n\x10\x63ounted_sequence\x18\x03 \x01(\x03\x12+\n\x08interval\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x08\n\x06_share*\xa1\x01\n\tNodeState\x12\x1a\n\x16NODE_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11NODE_STATE_ACTIVE\x10\x01\x12\x16\n\x12NODE_STATE_UNKNOWN\x10\x02\x12\x17\n\x13NODE_STATE_DRAINING\x10\x03\x12\x18\n\x14NODE_STATE_UNHEALTHY\x10\x04\x12\x16\n\x12NODE_STATE_EJECTED\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17meshlb/v1/routing.proto\x12\tmeshlb.v1\x1a\x1egoogle/protobuf/duration.proto\"m\n\nSpeedCurve\x12\'\n\x04\x62\x61se\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05slope\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04knee\x18\x03 \x01(\x01\"\x90\x02\n\tTableNode\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\x03\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x11\n\tauthority\x18\x04 \x01(\t\x12#\n\x05state\x18\x05 \x01(\x0e\x32\x14.meshlb.v1.NodeState\x12\x0e\n\x06weight\x18\x06 \x01(\x01\x12$\n\x05\x63urve\x18\x07 \x01(\x0b\x32\x15.meshlb.v1.SpeedCurve\x12\x17\n\nslot_count\x18\x08 \x01(\x03H\x00\x88\x01\x01\x12\x0c\n\x04zone\x18\t \x01(\t\x12\x18\n\x0blimit_count\x18\n \x01(\x03H\x01\x88\x01\x01\x42\r\n\x0b_slot_countB\x0e\n\x0c_limit_count\"\'\n\x08Priority\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x66loor\x18\x02 \x01(\x01\"\xd0\x01\n\nCallLimits\x12\x1c\n\x0fin_flight_count\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12!\n\x14node_in_flight_count\x18\x02 \x01(\x03H\x01\x88\x01\x01\x12\x15\n\rwaiting_count\x18\x03 \x01(\x03\x12\'\n\npriorities\x18\x04 \x03(\x0b\x32\x13.meshlb.v1.Priority\x12\x14\n\x0c\x63lient_count\x18\x05 \x01(\x03\x42\x12\n\x10_in_flight_countB\x17\n\x15_node_in_flight_count\"\xf2\x01\n\x0cRoutingTable\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x15\n\rcontroller_id\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\x0f\n\x07version\x18\x04 \x01(\x03\x12\x10\n\x08\x63omplete\x18\x05 \x01(\x08\x12#\n\x05nodes\x18\x06 \x03(\x0b\x32\x14.meshlb.v1.TableNode\x12\x0e\n\x06picker\x18\x07 \x01(\t\x12\x1a\n\x12idempotent_methods\x18\x08 \x03(\t\x12\x10\n\x08starting\x18\t \x01(\x08\x12%\n\x06limits\x18\x14 \x01(\x0b\x32\x15.meshlb.v1.CallLimits\"8\n\x0cNodeInFlight\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x17\n\x0fin_flight_count\x18\x02 \x01(\x01\"\xc8\x01\n\tLoadShare\x12\x12\n\x05share\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12&\n\x05nodes\x18\x02 \x03(\x0b\x32\x17.meshlb.v1.NodeInFlight\x12\x18\n\x10\x63ounted_sequence\x18\x03 \x01(\x03\x12+\n\x08interval\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1b\n\x0e\x61\x64mitted_count\x18\x14 \x01(\x01H\x01\x88\x01\x01\x42\x08\n\x06_shareB\x11\n\x0f_admitted_count*\xa1\x01\n\tNodeState\x12\x1a\n\x16NODE_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11NODE_STATE_ACTIVE\x10\x01\x12\x16\n\x12NODE_STATE_UNKNOWN\x10\x02\x12\x17\n\x13NODE_STATE_DRAINING\x10\x03\x12\x18\n\x14NODE_STATE_UNHEALTHY\x10\x04\x12\x16\n\x12NODE_STATE_EJECTED\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'meshlb.v1.routing_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_NODESTATE']._serialized_start=876
-  _globals['_NODESTATE']._serialized_end=1037
+  _globals['_NODESTATE']._serialized_start=1215
+  _globals['_NODESTATE']._serialized_end=1376
   _globals['_SPEEDCURVE']._serialized_start=70
   _globals['_SPEEDCURVE']._serialized_end=179
   _globals['_TABLENODE']._serialized_start=182
   _globals['_TABLENODE']._serialized_end=454
-  _globals['_ROUTINGTABLE']._serialized_start=457
-  _globals['_ROUTINGTABLE']._serialized_end=660
-  _globals['_NODEINFLIGHT']._serialized_start=662
-  _globals['_NODEINFLIGHT']._serialized_end=718
-  _globals['_LOADSHARE']._serialized_start=721
-  _globals['_LOADSHARE']._serialized_end=873
+  _globals['_PRIORITY']._serialized_start=456
+  _globals['_PRIORITY']._serialized_end=495
+  _globals['_CALLLIMITS']._serialized_start=498
+  _globals['_CALLLIMITS']._serialized_end=706
+  _globals['_ROUTINGTABLE']._serialized_start=709
+  _globals['_ROUTINGTABLE']._serialized_end=951
+  _globals['_NODEINFLIGHT']._serialized_start=953
+  _globals['_NODEINFLIGHT']._serialized_end=1009
+  _globals['_LOADSHARE']._serialized_start=1012
+  _globals['_LOADSHARE']._serialized_end=1212
 # @@protoc_insertion_point(module_scope)

@@ -57,8 +57,30 @@ class TableNode(_message.Message):
     limit_count: int
     def __init__(self, node_id: _Optional[str] = ..., incarnation: _Optional[int] = ..., address: _Optional[str] = ..., authority: _Optional[str] = ..., state: _Optional[_Union[NodeState, str]] = ..., weight: _Optional[float] = ..., curve: _Optional[_Union[SpeedCurve, _Mapping]] = ..., slot_count: _Optional[int] = ..., zone: _Optional[str] = ..., limit_count: _Optional[int] = ...) -> None: ...
 
+class Priority(_message.Message):
+    __slots__ = ("name", "floor")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    FLOOR_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    floor: float
+    def __init__(self, name: _Optional[str] = ..., floor: _Optional[float] = ...) -> None: ...
+
+class CallLimits(_message.Message):
+    __slots__ = ("in_flight_count", "node_in_flight_count", "waiting_count", "priorities", "client_count")
+    IN_FLIGHT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    NODE_IN_FLIGHT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    WAITING_COUNT_FIELD_NUMBER: _ClassVar[int]
+    PRIORITIES_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    in_flight_count: int
+    node_in_flight_count: int
+    waiting_count: int
+    priorities: _containers.RepeatedCompositeFieldContainer[Priority]
+    client_count: int
+    def __init__(self, in_flight_count: _Optional[int] = ..., node_in_flight_count: _Optional[int] = ..., waiting_count: _Optional[int] = ..., priorities: _Optional[_Iterable[_Union[Priority, _Mapping]]] = ..., client_count: _Optional[int] = ...) -> None: ...
+
 class RoutingTable(_message.Message):
-    __slots__ = ("service", "controller_id", "epoch", "version", "complete", "nodes", "picker", "idempotent_methods", "starting")
+    __slots__ = ("service", "controller_id", "epoch", "version", "complete", "nodes", "picker", "idempotent_methods", "starting", "limits")
     SERVICE_FIELD_NUMBER: _ClassVar[int]
     CONTROLLER_ID_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -68,6 +90,7 @@ class RoutingTable(_message.Message):
     PICKER_FIELD_NUMBER: _ClassVar[int]
     IDEMPOTENT_METHODS_FIELD_NUMBER: _ClassVar[int]
     STARTING_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
     service: str
     controller_id: str
     epoch: int
@@ -77,7 +100,8 @@ class RoutingTable(_message.Message):
     picker: str
     idempotent_methods: _containers.RepeatedScalarFieldContainer[str]
     starting: bool
-    def __init__(self, service: _Optional[str] = ..., controller_id: _Optional[str] = ..., epoch: _Optional[int] = ..., version: _Optional[int] = ..., complete: bool = ..., nodes: _Optional[_Iterable[_Union[TableNode, _Mapping]]] = ..., picker: _Optional[str] = ..., idempotent_methods: _Optional[_Iterable[str]] = ..., starting: bool = ...) -> None: ...
+    limits: CallLimits
+    def __init__(self, service: _Optional[str] = ..., controller_id: _Optional[str] = ..., epoch: _Optional[int] = ..., version: _Optional[int] = ..., complete: bool = ..., nodes: _Optional[_Iterable[_Union[TableNode, _Mapping]]] = ..., picker: _Optional[str] = ..., idempotent_methods: _Optional[_Iterable[str]] = ..., starting: bool = ..., limits: _Optional[_Union[CallLimits, _Mapping]] = ...) -> None: ...
 
 class NodeInFlight(_message.Message):
     __slots__ = ("node_id", "in_flight_count")
@@ -88,13 +112,15 @@ class NodeInFlight(_message.Message):
     def __init__(self, node_id: _Optional[str] = ..., in_flight_count: _Optional[float] = ...) -> None: ...
 
 class LoadShare(_message.Message):
-    __slots__ = ("share", "nodes", "counted_sequence", "interval")
+    __slots__ = ("share", "nodes", "counted_sequence", "interval", "admitted_count")
     SHARE_FIELD_NUMBER: _ClassVar[int]
     NODES_FIELD_NUMBER: _ClassVar[int]
     COUNTED_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    ADMITTED_COUNT_FIELD_NUMBER: _ClassVar[int]
     share: float
     nodes: _containers.RepeatedCompositeFieldContainer[NodeInFlight]
     counted_sequence: int
     interval: _duration_pb2.Duration
-    def __init__(self, share: _Optional[float] = ..., nodes: _Optional[_Iterable[_Union[NodeInFlight, _Mapping]]] = ..., counted_sequence: _Optional[int] = ..., interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    admitted_count: float
+    def __init__(self, share: _Optional[float] = ..., nodes: _Optional[_Iterable[_Union[NodeInFlight, _Mapping]]] = ..., counted_sequence: _Optional[int] = ..., interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., admitted_count: _Optional[float] = ...) -> None: ...

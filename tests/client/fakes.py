@@ -83,8 +83,9 @@ class FakeController(balance_pb2_grpc.BalanceServiceServicer):
             for mailbox in self._mailboxes:
                 mailbox.put(balance_pb2.WatchRoutesResponse(table=message))
 
-    def push_share(self, share=None, in_flight=None, sequence=0, interval_s=10.0):
-        message = table_wire.share_to_pb(LoadShare(share, in_flight or {}, sequence, interval_s))
+    def push_share(self, share=None, in_flight=None, sequence=0, interval_s=10.0, admitted=None):
+        told = LoadShare(share, in_flight or {}, sequence, interval_s, admitted)
+        message = table_wire.share_to_pb(told)
         with self._lock:
             for mailbox in self._mailboxes:
                 mailbox.put(balance_pb2.WatchRoutesResponse(share=message))

@@ -65,6 +65,8 @@ def test_what_is_shown_loads_back(tmp_path):
                     "weight": "orca",
                     "weight_params": {"blackout_s": 1},
                     "idempotent_methods": ["/x.Y/Z", "/x.Y/"],
+                    "max_in_flight": 30,
+                    "priorities": {"critical": 0.25, "default": 0},
                 }
             },
         }
@@ -95,3 +97,21 @@ def test_a_file_that_is_no_configuration_is_named(tmp_path, text, told):
 def test_a_file_that_is_not_there_is_named():
     with pytest.raises(InvalidInputError, match=r"'/no/such/file': a readable file"):
         settings.load("/no/such/file")
+
+
+@pytest.mark.parametrize(
+    "wrong", [3, {"a b": 0.1}, {"a": -0.1}, {"a": True}, {"a": "x"}, {"a": 0.6, "b": 0.5}]
+)
+def test_classes_of_calls_have_names_and_parts_of_one_whole(wrong):
+    with pytest.raises(InvalidInputError, match=r"service\.s\.priorities = .*at most 1 together"):
+        settings.parse({"service": {"s": {"priorities": wrong}}})
+
+
+def test_limits_are_there_once_one_is_set():
+    assert settings.ServiceSettings().limits(3) is None
+    read = settings.parse(
+        {"service": {"s": {"max_in_flight_per_node": 8, "priorities": {"b": 0.1, "a": 0}}}}
+    )
+    limits = read.of("s").limits(3)
+    assert (limits.in_flight, limits.per_node, limits.waiting, limits.clients) == (None, 8, 100, 3)
+    assert [(one.name, one.floor) for one in limits.priorities] == [("b", 0.1), ("a", 0.0)]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from meshlb import checks, table_wire, wire
 from meshlb.errors import InvalidInputError, MeshlbError
 from meshlb.model import (
+    CallLimits,
     CallReport,
     Health,
     LatencyBucket,
@@ -18,6 +19,7 @@ from meshlb.model import (
     NodeCalls,
     NodeInfo,
     NodeState,
+    Priority,
     SpeedCurve,
     Table,
     TableNode,
@@ -63,6 +65,16 @@ reports = st.builds(
     named_metrics=st.dictionaries(names, st.floats(-1e9, 1e9), max_size=3),
 )
 curves = st.builds(SpeedCurve, positive_spans, positive_spans, st.floats(0, 1000))
+limits = st.builds(
+    CallLimits,
+    in_flight=st.none() | st.integers(1, 10**9),
+    per_node=st.none() | st.integers(1, 10**6),
+    waiting=st.integers(0, 10**6),
+    priorities=st.lists(
+        st.builds(Priority, names, st.floats(0, 0.3)), max_size=3, unique_by=lambda one: one.name
+    ).map(tuple),
+    clients=st.integers(1, 1000),
+)
 tables = st.builds(
     Table,
     service=names,
@@ -86,6 +98,7 @@ tables = st.builds(
     ).map(tuple),
     picker=names,
     idempotent_methods=st.just(("/a.B/C",)),
+    limits=st.none() | limits,
 )
 
 
@@ -98,7 +111,7 @@ def test_a_load_report_comes_back_as_it_went(report):
 def test_a_table_comes_back_as_it_went(table):
     back = table_wire.table_from_pb(table_wire.table_to_pb(table))
 
-    assert back.version == table.version
+    assert (back.version, back.limits) == (table.version, table.limits)
     assert [n.node_id for n in back.nodes] == [n.node_id for n in table.nodes]
     for mine, theirs in zip(back.nodes, table.nodes, strict=True):
         assert (mine.state, mine.weight, mine.slots) == (theirs.state, theirs.weight, theirs.slots)
@@ -111,7 +124,7 @@ def test_a_table_comes_back_as_it_went(table):
 
 def test_calls_and_shares_come_back_as_they_went():
     calls = CallReport("s", "c", 7, (NodeCalls("n", 1, 2, 3, 4, 5, 1.25),), waiting=6)
-    share = LoadShare(0.25, {"n": 3.0, "m": 0.0}, counted_sequence=9, interval_s=0.1)
+    share = LoadShare(0.25, {"n": 3.0, "m": 0.0}, counted_sequence=9, interval_s=0.1, admitted=1.5)
 
     assert wire.call_report_from_pb(wire.call_report_to_pb(calls)) == calls
     assert table_wire.share_from_pb(table_wire.share_to_pb(share)) == share

@@ -280,3 +280,28 @@ def test_a_repeated_report_changes_nothing():
 
     assert made.decide(START).tables == {}
     assert made.services["s"].table == before
+
+
+def test_what_may_be_in_flight_is_parted_by_what_clients_want():
+    made = fleet(max_in_flight_per_node=10, max_in_flight=15, max_waiting=7)
+    for number, node_id in enumerate("ab"):
+        observe(made, report(node_id), START, f"stream {number}")
+    for client in ("x", "y", "idle"):
+        made.subscribe("s", client, START)
+    made.observe_calls(CallReport("s", "x", 1, (NodeCalls("a", 2),), waiting=40), START)
+    made.observe_calls(CallReport("s", "y", 1, (NodeCalls("b", 2),)), START)
+    made.decide(START)
+    made.decide(START + 0.1)
+    limits = made.services["s"].table.limits
+    assert (limits.in_flight, limits.per_node, limits.waiting, limits.clients) == (15, 10, 7, 3)
+    admitted = {client: made.share_of("s", client, START + 0.1).admitted for client in "xy"}
+    assert admitted == {"x": 13.0, "y": 2.0}
+
+
+def test_without_limits_nothing_is_said_of_them():
+    made = fleet()
+    observe(made, report(), START)
+    made.subscribe("s", "x", START)
+    made.decide(START)
+    assert made.services["s"].table.limits is None
+    assert made.share_of("s", "x", START).admitted is None
