@@ -68,7 +68,7 @@ class Node:
     __slots__ = (
         "_ended", "_looked_started", "_probe_at", "_silence", "_told_failing", "answered",
         "candidate", "client", "failed", "in_flight_time_s", "info", "link", "link_state", "load",
-        "messages", "refused", "spent_at", "standing", "started", "succeeded",
+        "messages", "refused", "spared_until", "spent_at", "standing", "started", "succeeded",
     )  # fmt: skip
 
     def __init__(self, info: TableNode, client: ClientLoad) -> None:
@@ -86,6 +86,8 @@ class Node:
         self.in_flight_time_s = 0.0
         """Calls in flight summed over time, up to ``spent_at``."""
         self.spent_at = 0.0
+        self.spared_until = 0.0
+        """Before that its server, which was full, wants no calls."""
         self.standing = Standing()
         self._silence = Silence()
         self._looked_started = 0

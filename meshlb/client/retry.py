@@ -113,6 +113,19 @@ def connection_lost(code: Code, details: str | None) -> bool:
     return code in _WHEN_LOST and text.startswith(_LOST_WHATEVER_THE_CODE)
 
 
+def pushback_s(trailing: Sequence[tuple[str, str | bytes]] | None) -> float | None:
+    """Return how long the server asks to wait; None: it does not ask, negative: for ever.
+
+    What cannot be read is for ever too (gRFC A6).
+    """
+    asked = next((value for key, value in trailing or () if key == PUSHBACK_KEY), None)
+    if asked is None:
+        return None
+    text = asked if isinstance(asked, str) else asked.decode("ascii", "replace")
+    # More digits than any time has are no time.
+    return int(text) / 1000 if text.isascii() and text.isdigit() and len(text) < 16 else -1.0
+
+
 def after_started(
     policy: RetryPolicy,
     code: Code,
@@ -130,12 +143,9 @@ def after_started(
     lost = policy.max_attempts > 1 and connection_lost(code, details)
     if attempts >= policy.max_attempts or not (lost or code in policy.codes):
         return None
-    pushback = next((value for key, value in trailing or () if key == PUSHBACK_KEY), None)
-    if pushback is not None:
-        text = pushback if isinstance(pushback, str) else pushback.decode("ascii", "replace")
-        if not text.isdigit():  # negative or unreadable: the server says do not (A6)
-            return None
-        return Again(int(text) / 1000, "the server asked for this delay")
+    delay_s = pushback_s(trailing)
+    if delay_s is not None:
+        return None if delay_s < 0 else Again(delay_s, "the server asked for this delay")
     if lost:
         return Again(0.0, "connection lost, method idempotent")
     backoff_s = min(

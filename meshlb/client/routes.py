@@ -244,6 +244,16 @@ class Routes:
             tell(node, node.standing.reason)
             self._after_change()
 
+    def spare(self, node: Node, until: float) -> None:
+        """Give a node that is full no new calls for a while, if others have room."""
+        with self.lock:
+            first = not node.spared_until
+            node.spared_until = max(node.spared_until, until)
+            if first:
+                self._moved()
+        if first:
+            self._after_change()
+
     def may_add(self, now: float) -> bool:
         """Return whether one more attempt may be made than there are calls, and count it."""
         with self.lock:

@@ -21,6 +21,7 @@ from meshlb.client.retry import (
     after_started,
     connection_lost,
     outcome_of,
+    pushback_s,
 )
 from meshlb.client.routes import Routes
 
@@ -30,6 +31,8 @@ WAIT_FOR_READY_S = 0.1
 """A call that waits for ready, or for nodes that start, looks again this often when every node
 refused it."""
 
+MOST_PUSHED_S = 300.0
+"""A server that asks for more is left alone for so long (Linkerd)."""
 UNANSWERED = "no answer within the time limit of an attempt"
 _RESUMED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
 
@@ -122,7 +125,12 @@ class Tries:
             return self._overdue(node, began_at, now, resume if delivered else None, delivered)
         outcome = outcome_of(code, details, node.info.address)
         link = node.link  # ending the last call at a draining node takes it away
-        self._routes.end(node, now - began_at, outcome, now)
+        full_s = pushback_s(trailing) if outcome is Outcome.FAILED else None
+        # A server that is full is as slow as it says.
+        took_s = max(now - began_at, min(full_s or 0.0, MOST_PUSHED_S))
+        self._routes.end(node, took_s, outcome, now)
+        if full_s is not None and full_s > 0:
+            self._routes.spare(node, now + min(full_s, MOST_PUSHED_S))
         again_here = node in self.tried
         self.tried.append(node)
         if outcome is Outcome.REFUSED:

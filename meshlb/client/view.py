@@ -34,6 +34,7 @@ class _Picks:
             node.info.limit is not None
             or node.standing.most is not None
             or node.client.per_node is not None
+            or node.spared_until
             for node in nodes
         )
         self.pick = None if picker is None else picker.pick
@@ -93,8 +94,9 @@ class View:
             node = picks.nodes[pick(now)]
             if tried and node in tried:
                 node = self._other_than(tried, picks.nodes, now) or node
-            elif picks.limited and not _has_room(node):
-                node = next(filter(_has_room, sorted(picks.nodes, key=_fullness)), node)
+            elif picks.limited and not _has_room(node, now):
+                others = sorted(picks.nodes, key=_fullness)
+                node = next((other for other in others if _has_room(other, now)), node)
             with routes.lock:
                 if picks.generation != routes.generation:
                     continue  # the node may have left, and its link be closed
@@ -148,7 +150,9 @@ class View:
         return self._picks
 
 
-def _has_room(node: Node) -> bool:
+def _has_room(node: Node, now: float) -> bool:
+    if now < node.spared_until:
+        return False
     per_node = node.client.per_node
     if per_node is not None and occupancy(node.load, node.client) >= per_node:
         return False
