@@ -24,6 +24,8 @@ class AioHedgedCourse(AioCourse):
     """State of one call of one request and one response; for one event loop."""
 
     __slots__ = ("_hedged", "_other", "_timer")
+    _from_begin = True
+    """Whether the time to wait counts from the begin of the first attempt."""
 
     def __init__(self, *given: Any) -> None:
         self._other: tuple[Node, float, Any] | None = None
@@ -34,11 +36,15 @@ class AioHedgedCourse(AioCourse):
 
     def _begin(self, node: Node, now: float) -> Any:
         inner = super()._begin(node, now)
+        if self._from_begin:
+            self._hedge_later(inner)
+        return inner
+
+    def _hedge_later(self, inner: Any) -> None:
         hedge = self.method.hedge
         delay_s = None if hedge is None else hedge.seconds()
         if delay_s is not None and not self._hedged:
             self._timer = self.method.loop.call_later(delay_s, self._hedge, inner)
-        return inner
 
     def _hedge(self, inner: Any) -> None:
         """Ask another node too, if the first attempt still runs."""
@@ -73,6 +79,10 @@ class AioHedgedCourse(AioCourse):
             raise
         self._other = (node, now, other)
         other.add_done_callback(self._other_done)
+        self._asked(other)
+
+    def _asked(self, other: Any) -> None:
+        """Take note that the second attempt runs."""
 
     def _other_done(self, other: Any) -> None:
         """Take note that the second attempt ended."""
@@ -83,13 +93,18 @@ class AioHedgedCourse(AioCourse):
             counts = now_of(other.code()) is grpc.StatusCode.OK
             if counts or not self._goes_on_without(beside, now):
                 self.inner, self._attempt = other, beside[:2] if counts else None
-                node, began_at = first
-                self.method.end(node, now - began_at, Outcome.CANCELLED, now)
-                self.method.routes.outrun(node, now)
-                inner.cancel()
+                self._give_up(inner, first, now)
                 if not counts and self._tries is not None:
                     self._end(self._final(self._tries, None, other))
         self.attempt_done(other)  # if it is the attempt that counts by now
+
+    def _give_up(self, inner: Any, attempt: tuple[Node, float], now: float) -> None:
+        """End the first attempt, which the second outran."""
+        node, began_at = attempt
+        self.given_up = inner
+        self.method.end(node, now - began_at, Outcome.CANCELLED, now)
+        self.method.routes.outrun(node, now)
+        inner.cancel()
 
     def _goes_on_without(self, beside: tuple[Node, float, Any], now: float) -> bool:
         """Count a second attempt out that failed; False: with a status that ends the call."""
@@ -109,16 +124,24 @@ class AioHedgedCourse(AioCourse):
 
     def answered(self) -> None:
         """Take note that the attempt that runs, if any, ended well."""
-        attempt, hedge = self._attempt, self.method.hedge
-        if attempt is not None and hedge is not None:
-            hedge.observe(_now() - attempt[1])
+        if self._attempt is not None:
+            self._observe(_now() - self._attempt[1])
         super().answered()
 
+    def _observe(self, latency_s: float) -> None:
+        """Take note that an attempt ended well after so long."""
+        if self.method.hedge is not None:
+            self.method.hedge.observe(latency_s)
+
     def _end(self, failure: NoNodeError | None = None) -> None:
+        super()._end(failure)
+        self._call_other_off()
+
+    def _call_other_off(self) -> None:
+        """Ask for no second attempt any more, and end one that runs beside."""
         if self._timer is not None:
             self._timer.cancel()
         other, self._other = self._other, None
-        super()._end(failure)
         if other is not None:
             node, began_at, inner = other
             now = _now()

@@ -11,6 +11,7 @@ import grpc.aio
 from meshlb.client import aio_calls, aio_intercepted
 from meshlb.client.aio_course import AioCourse, AioMethod, Arguments
 from meshlb.client.aio_hedged import AioHedgedCourse, HedgedUnaryUnaryCall
+from meshlb.client.aio_hedged_stream import AioHedgedStreamCourse
 from meshlb.client.aio_interceptors import Chain
 from meshlb.client.aio_replay import AioReplay
 from meshlb.client.aio_stream_course import AioStreamCourse
@@ -55,8 +56,9 @@ class _Multi:
             raise grpc.aio.UsageError("Channel is closed.")
         method = self._bound()
         if method.hedge is not None:
-            course = AioHedgedCourse(method, request, timeout, args)
-            return HedgedUnaryUnaryCall(course)
+            if self._arity == "unary_stream":
+                return self._call(AioHedgedStreamCourse(method, request, timeout, args))
+            return HedgedUnaryUnaryCall(AioHedgedCourse(method, request, timeout, args))
         return self._call(self._course(method, request, timeout, args))
 
     def _intercept(self, request: Any, timeout: float | None, args: Arguments) -> Any:

@@ -14,6 +14,7 @@ import grpc
 
 from meshlb.client import link, sharing
 from meshlb.client.hedged_course import HedgedUnaryUnary
+from meshlb.client.hedged_stream import HedgedUnaryStream
 from meshlb.client.method import Method
 from meshlb.client.node import LinkState
 from meshlb.client.options import Options
@@ -107,9 +108,8 @@ class MeshChannel(grpc.Channel):
         _registered_method: bool | None = False,
     ) -> grpc.UnaryStreamMultiCallable[Any, Any]:
         """Return a multi-callable, as ``grpc.Channel`` does."""
-        return UnaryStream(
-            self._method("unary_stream", method, request_serializer, response_deserializer)
-        )
+        made = self._method("unary_stream", method, request_serializer, response_deserializer)
+        return UnaryStream(made) if made.hedge is None else HedgedUnaryStream(made)
 
     def stream_unary(
         self,

@@ -23,6 +23,9 @@ _now = time.perf_counter
 class HedgedCourse(Course):
     """One call of one request and one response."""
 
+    _from_begin = True
+    """Whether the time to wait counts from the begin of the first attempt."""
+
     _other: tuple[Node, float, Any] | None = None
     """Node, time of begin and gRPC's call of the attempt beside ``inner``."""
     _hedged = False
@@ -31,6 +34,10 @@ class HedgedCourse(Course):
 
     def _begin(self, node: Node) -> None:
         super()._begin(node)
+        if self._from_begin:
+            self._hedge_later()
+
+    def _hedge_later(self) -> None:
         hedge, inner = self.method.hedge, self.inner
         delay_s = None if hedge is None else hedge.seconds()
         if delay_s is not None and inner is not None and not self._hedged:
@@ -61,11 +68,8 @@ class HedgedCourse(Course):
         if node is attempt[0]:  # there is no other
             routes.end(node, 0.0, Outcome.CANCELLED, now)
             return
-        metadata, credentials, _, compression = self._args
         try:
-            other = method.on(node).future(
-                self._request, left_s, metadata, credentials, False, compression
-            )
+            other = self._ask(node, left_s)
         except BaseException:
             routes.end(node, 0.0, Outcome.CANCELLED, now)
             raise
@@ -75,9 +79,19 @@ class HedgedCourse(Course):
                 self._other = (node, now, other)
         if beside:
             other.add_done_callback(self._other_done)
+            self._asked(other)
         else:  # it ended meanwhile
             routes.end(node, 0.0, Outcome.CANCELLED, now)
             other.cancel()
+
+    def _ask(self, node: Node, left_s: float | None) -> Any:
+        """Begin gRPC's call of the second attempt."""
+        metadata, credentials, _, compression = self._args
+        ask = self.method.on(node).future
+        return ask(self._request, left_s, metadata, credentials, False, compression)
+
+    def _asked(self, other: Any) -> None:
+        """Take note that the second attempt runs."""
 
     def _other_done(self, other: Any) -> None:
         """Take note that the second attempt ended."""
@@ -122,11 +136,15 @@ class HedgedCourse(Course):
             self.method.hedge.observe(latency_s)
 
     def _end(self, error: Any) -> None:
-        with self.changed:
-            other, self._other = self._other, None
         super()._end(error)
+        self._call_other_off()
+
+    def _call_other_off(self) -> None:
+        """Ask for no second attempt any more, and end one that runs beside."""
         if self._due is not None:
             self._due.call_off()
+        with self.changed:
+            other, self._other = self._other, None
         if other is not None:
             node, began_at, inner = other
             now = _now()

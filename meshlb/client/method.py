@@ -53,7 +53,7 @@ class Method:
         self.timeout_s = options.timeout_s(name)
         """The most time that its calls may take; None: what each call says."""
         self.arity = arity
-        hedging = options.hedging_of(name) if arity == "unary_unary" else None
+        hedging = None if arity.startswith("stream_") else options.hedging_of(name)
         self.hedge = None if hedging is None else HedgeDelay(hedging.delay_s)
         """When a call is asked of another node too; None: never."""
         self.attempt_limit = self._attempt_limit(options)

@@ -134,13 +134,6 @@ def test_hedges_come_out_of_the_retry_budget(pair, open_in_turn):
     assert [one.result() for one in running] == [b"1", b"1"]
 
 
-def test_streams_are_not_hedged(pair, open_in_turn):
-    channel = open_in_turn(HEDGED)
-    stream = channel.unary_stream("/t.T/Count")
-    assert stream._method.hedge is None
-    assert b"".join(stream(b"2", timeout=60)) == b"01"
-
-
 def test_a_channel_that_is_being_closed_begins_no_second_attempt(pair, open_in_turn):
     channel = open_in_turn(config(hedgingPolicy={"maxAttempts": 2, "hedgingDelay": "600s"}))
     pair.hold()
