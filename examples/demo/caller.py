@@ -53,6 +53,7 @@ def open_channel(balancer: str, target: str, picker: str | None) -> Any:
         )
     from meshlb import aio
 
+    config["methodConfig"][0]["idleTimeout"] = "5s"  # a stream that falls silent is taken up too
     options: list[tuple[str, Any]] = [
         ("grpc.service_config", json.dumps(config)),
         ("meshlb.resume", {GENERATE: continue_answer}),

@@ -18,11 +18,15 @@ from meshlb.client.retry import IDEMPOTENT
 from meshlb.client.tries import UNANSWERED
 from meshlb.client.waiting import NoNodeError
 
+DEAF_S, GRACE_S = 0.25, 0.1
+"""A look that comes so much too late was held up, and so may the message be: once, it may take so
+long to come in."""
+
 
 class Patience:
     """State of one attempt. Guarded by whoever guards the attempt."""
 
-    __slots__ = ("came", "due", "first_s", "over", "since")
+    __slots__ = ("came", "deaf", "due", "first_s", "over", "since")
 
     def __init__(self, first_s: float | None) -> None:
         self.first_s = first_s
@@ -33,6 +37,8 @@ class Patience:
         """Since when somebody has waited for a message; None: nobody waits."""
         self.due: Callable[[], Any] | None = None
         """Calls the next look off; None: none is due."""
+        self.deaf = False
+        """A look came too late, and time was given for it."""
         self.over = False
         """The attempt was ended, since there was no message in time."""
 
@@ -50,6 +56,9 @@ class Patience:
         if limit_s is None:
             return None
         left_s = limit_s if self.since is None else self.since + limit_s - now
+        if left_s < -DEAF_S and not self.deaf:
+            self.deaf = True
+            return GRACE_S
         if left_s > 0 or not self.came:
             return max(0.0, left_s)
         routes = method.routes
