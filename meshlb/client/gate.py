@@ -7,6 +7,7 @@ services without limits come nowhere near. Shared by threads and asyncio; knows 
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,9 @@ from meshlb.policy import admission
 if TYPE_CHECKING:
     from meshlb.client.routes import Routes
 
+log = logging.getLogger("meshlb.client")
+TELL_EVERY_S = 10.0
+"""Calls that are shed are logged this often at the most."""
 KEY = "meshlb-priority"
 """Metadata key in which a call names its class."""
 DEFAULT_CLASS = "default"
@@ -63,6 +67,9 @@ class Gate:
         self._admitted: float | None = None
         self._inside: dict[str, int] = {}
         self._lines: dict[str, dict[Ticket, None]] = {}
+        self._shed = 0
+        """Calls, since that was last told."""
+        self._told_at = -TELL_EVERY_S
         self._ended_at: deque[float] = deque(maxlen=ENDS_KEPT)
         """While somebody waits."""
 
@@ -117,6 +124,9 @@ class Gate:
                 woken += self._bound(ticket, deadline, now)
                 if ticket.refusal is not None:
                     ticket.waits = False
+        shed = next((one.refusal for one in (ticket, *woken) if one.refusal is not None), None)
+        if shed is not None:
+            self._log(shed, now)
         self._tell(one for one in woken if one is not ticket)
         return ticket
 
@@ -220,6 +230,13 @@ class Gate:
             f"wait, of at most max_waiting = {limits.waiting}. Call less, add nodes, or raise the "
             "limit in the controller's configuration"
         )
+
+    def _log(self, refusal: str, now: float) -> None:
+        self._shed += 1
+        if now - self._told_at >= TELL_EVERY_S:
+            log.warning("a call was shed, one of %d since that was last said: %s",
+                        self._shed, refusal)  # fmt: skip
+            self._shed, self._told_at = 0, now
 
     @staticmethod
     def _tell(woken: Any) -> None:

@@ -93,6 +93,19 @@ def test_what_is_more_than_may_wait_is_shed_and_says_why():
     assert calls.routes.waiting == 1
 
 
+def test_shed_calls_are_logged_now_and_then(caplog):
+    calls = Calls(routes_with(waiting=0))
+    calls.come_in(2)
+    for at in (0.0, 1.0, 2.0, 30.0):
+        calls.come(now=at)
+    told = [one.getMessage() for one in caplog.records]
+    assert [text.partition(" since")[0] for text in told] == [
+        "a call was shed, one of 1",
+        "a call was shed, one of 3",
+    ]
+    assert "max_in_flight = 2" in told[0]
+
+
 def test_the_least_important_loses_its_place_to_one_that_is_more_so():
     calls = Calls(routes_with(waiting=2, priorities=CLASSES))
     calls.come_in(2)

@@ -210,3 +210,30 @@ def test_a_channel_that_is_closed_ends_calls_in_the_line(pair):
     pair.let_go()
     assert first.result() == b"0"
     pair.until(lambda: routes.waiting == 0)
+
+
+@pytest.mark.timeout(200)
+def test_many_threads_keep_to_the_limit(pair, open_in_turn):
+    channel = open_in_turn()
+    routes = limit(pair, channel, in_flight=3, waiting=99)
+    lock, at_work, seen = threading.Lock(), [], []
+
+    def hook(*_):
+        with lock:
+            at_work.append(1)
+            seen.append(len(at_work))
+        threading.Event().wait(0.001)
+        with lock:
+            at_work.pop()
+
+    pair.a.hook = pair.b.hook = hook
+
+    def call_often(number):
+        styles = list(STYLES.values())
+        return [styles[(number + n) % len(styles)](channel, timeout=100) for n in range(12)]
+
+    running = [Running(call_often, number) for number in range(8)]
+    assert all(one.result() == [b"1"] * 12 for one in running)
+    assert max(seen) <= 3
+    assert len(seen) == 96
+    assert routes.waiting == 0
