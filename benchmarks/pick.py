@@ -46,6 +46,8 @@ class ReadyLink:
     def close(self) -> None:
         """Nothing to let go of."""
 
+    close_soon = close
+
 
 def table_nodes(count: int) -> tuple[TableNode, ...]:
     """Return so many nodes of three speeds."""

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from meshlb.model import CallLimits, NodeState, Table
+from meshlb.model import CallLimits, Table
 from meshlb.policy import admission
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ TELL_EVERY_S = 10.0
 KEY = "meshlb-priority"
 """Metadata key in which a call names its class."""
 DEFAULT_CLASS = "default"
-_TAKE_CALLS = (NodeState.ACTIVE, NodeState.UNKNOWN)
 ENDS_KEPT = 16
 """Calls that ended last, of which it follows how long the next ones wait."""
 
@@ -83,7 +82,7 @@ class Gate:
         self._routes.client.per_node = None if limits is None else limits.per_node
         if table is None or limits is None:
             return None
-        self._usable = sum(node.state in _TAKE_CALLS for node in table.nodes)
+        self._usable = admission.usable(node.state for node in table.nodes)
         classes = limits.priorities
         self._floors = tuple(one.floor for one in classes) or (0.0,)
         self._places = {one.name: place for place, one in enumerate(classes)}

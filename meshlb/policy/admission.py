@@ -8,7 +8,21 @@ one of the least important is shed. ``share_out`` gives each client its limit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+
+from meshlb.model import NodeState
+
+_TAKE_CALLS = (NodeState.ACTIVE, NodeState.UNKNOWN)
+
+
+def usable(states: Iterable[NodeState]) -> int:
+    """Return how many of the nodes in these states have calls.
+
+    Where none is in order those that are not are called all the same.
+    """
+    found = list(states)
+    good = sum(state in _TAKE_CALLS for state in found)
+    return good or sum(state is not NodeState.DRAINING for state in found)
 
 
 def reserved(limit: int, floors: Sequence[float]) -> list[int]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from meshlb import plugins
 from meshlb.model import CallReport, NodeState, Table, TableNode
 from meshlb.policy import hysteresis, subsets
-from meshlb.policy.admission import share_out
+from meshlb.policy.admission import share_out, usable
 from meshlb.policy.call_flow import CallFlow
 from meshlb.policy.client_record import LEAST_LEASE_S, ClientRecord
 from meshlb.policy.ejection import QUIET_REPORTS, QUIET_S, Ejector
@@ -22,7 +22,6 @@ from meshlb.policy.weights import Seen, normalised
 from meshlb.settings import WEIGHTS, ServiceSettings
 
 SLOW_START_FLOOR = 0.1
-_TAKE_CALLS = (NodeState.ACTIVE, NodeState.UNKNOWN)
 QUIET_INTERVALS = 3
 """A client that says nothing for so long has the calls in flight that it said last."""
 
@@ -169,13 +168,13 @@ class ServiceRecord:
         """Part the calls that may be in flight among the clients."""
         limits = self.settings.limits(1)
         if limits is not None:
-            taking = [state for state, _ in self.states.values() if state in _TAKE_CALLS]
+            nodes = usable(state for state, _ in self.states.values())
             wanted = {
                 client_id: float(sum(client.in_flight.values()) + client.waiting)
                 for client_id, client in self.clients.items()
                 if client.watchers > 0 and client.live(now, self.lease_s)
             }
-            self.admitted = share_out(float(limits.capacity(len(taking)) or 0), wanted)
+            self.admitted = share_out(float(limits.capacity(nodes) or 0), wanted)
 
     def refresh_states(
         self, now: float

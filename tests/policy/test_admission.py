@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meshlb.model import NodeState
 from meshlb.policy import admission
 
 FLOORS = st.lists(st.floats(0, 1), min_size=1, max_size=4).map(
@@ -123,3 +124,16 @@ def test_parts_are_the_limit_together_and_fair(limit, demands):
 
 def test_without_clients_there_are_no_parts():
     assert admission.share_out(10, {}) == {}
+
+
+@pytest.mark.parametrize(
+    ("states", "count"),
+    [
+        ("active unknown draining unhealthy", 2),
+        ("unhealthy unhealthy draining", 2),
+        ("draining", 0),
+        ("", 0),
+    ],
+)
+def test_nodes_that_are_not_in_order_count_where_there_is_no_other(states, count):
+    assert admission.usable(map(NodeState, states.split())) == count
