@@ -46,6 +46,21 @@ class NotFoundError(MeshlbError):
     reason = "NOT_FOUND"
 
 
+class DeniedError(MeshlbError):
+    """Who asks may not do so, or has not said who it is; the text says what to do.
+
+    Reason UNAUTHENTICATED or NOT_ALLOWED.
+    """
+
+    reason = "NOT_ALLOWED"
+
+
+class LimitError(MeshlbError):
+    """More than a limit allows; the text names the limit and its setting."""
+
+    reason = "LIMIT_REACHED"
+
+
 class UnavailableError(MeshlbError):
     """A peer is not there; trying again may help."""
 

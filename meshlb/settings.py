@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from meshlb import limit_settings, plugins, scale_settings
+from meshlb import access_settings, limit_settings, plugins, scale_settings
+from meshlb.access_settings import AccessSettings, TlsSettings
 from meshlb.errors import InvalidInputError
 from meshlb.model import DEFAULT_PICKER, CallLimits, Priority
 from meshlb.scale_model import ScalePolicy
@@ -27,6 +28,10 @@ PICKERS = "meshlb.policy.pickers"
 WEIGHTS = "meshlb.policy.weights"
 T = TypeVar("T", "ControllerSettings", "ServiceSettings")
 _SERVICE = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
+
+
+def _whole(default: int, least: int, most: int, help: str) -> Any:
+    return field(default=default, metadata={"range": (least, most), "help": help})
 
 
 def _number(default: float, least: float, most: float, help: str) -> Any:
@@ -58,6 +63,18 @@ class ControllerSettings:
     )
     keep_decisions_s: float = _number(
         604800, 60, 3.2e7, "scale decisions are kept so long; without a state file the last 10000"
+    )
+    allow_plain_text: bool = field(
+        default=False, metadata={"help": "serve plain text on other addresses than loopback too"}
+    )
+    max_message_bytes: int = _whole(4194304, 65536, 67108864, "longest message taken from a peer")
+    max_streams_per_peer: int = _whole(
+        10000, 1, 1000000, "streams that one identity, or without one one host, may have open"
+    )
+    max_services: int = _whole(1000, 1, 100000, "services that are kept; more are refused")
+    max_nodes: int = _whole(10000, 1, 10000, "nodes of one service; more are refused")
+    report_burst: int = _whole(
+        50, 1, 10000, "messages a stream may be ahead of twice its pace; what comes faster waits"
     )
 
 
@@ -171,6 +188,10 @@ class Settings:
     """How services are scaled, ``[service.NAME.scale]``; one stored over gRPC goes before it."""
     actuators: Mapping[str, ActuatorSpec] = field(default_factory=dict)
     """What starts and stops their replicas, ``[service.NAME.actuator]``."""
+    tls: TlsSettings = field(default_factory=TlsSettings)
+    """``[controller.tls]``."""
+    access: AccessSettings = field(default_factory=AccessSettings)
+    """``[access]``."""
 
     def of(self, service: str) -> ServiceSettings:
         """Return what holds for a service."""
@@ -195,12 +216,14 @@ def load(path: str | Path) -> Settings:
 def parse(raw: Mapping[str, Any]) -> Settings:
     """Return the settings that a parsed file says; raise InvalidInputError with all its faults."""
     faults = [
-        f"{key} = {raw[key]!r}: not a key; known: controller, default, service"
-        for key in raw.keys() - {"controller", "default", "service"}
+        f"{key} = {raw[key]!r}: not a key; known: access, controller, default, service"
+        for key in raw.keys() - {"access", "controller", "default", "service"}
     ]
-    controller = _read(
-        ControllerSettings(), _section(raw, "controller", faults), "controller", faults
-    )
+    whole = _section(raw, "controller", faults)
+    own = {key: value for key, value in whole.items() if key != "tls"}
+    controller = _read(ControllerSettings(), own, "controller", faults)
+    tls = access_settings.read_tls(_section(whole, "tls", faults, "controller.tls"), faults)
+    access = access_settings.read_access(_section(raw, "access", faults), tls, faults)
     default = _read(ServiceSettings(), _section(raw, "default", faults), "default", faults)
     services: dict[str, ServiceSettings] = {}
     policies: dict[str, ScalePolicy] = {}
@@ -225,15 +248,19 @@ def parse(raw: Mapping[str, Any]) -> Settings:
             actuators |= {} if actuator is None else {name: actuator}
     if faults:
         raise InvalidInputError(faults, reason="INVALID_CONFIG")
-    return Settings(controller, default, services, policies, actuators)
+    return Settings(controller, default, services, policies, actuators, tls, access)
 
 
 def to_toml(settings: Settings) -> str:
     """Return the effective settings as a file that loads back to the same."""
     parts = [
         _toml_table("controller", settings.controller),
-        _toml_table("default", settings.default),
     ]
+    for head, entries in access_settings.tables(settings.tls, settings.access).items():
+        for entry in entries:
+            lines = [head, *(f"{key} = {_toml(value)}" for key, value in entry.items())]
+            parts.append("\n".join(lines) + "\n")
+    parts.append(_toml_table("default", settings.default))
     for name, service in sorted(settings.services.items()):
         parts.append(_toml_table(f'service."{name}"', service))
         if name in settings.policies:
@@ -285,6 +312,8 @@ def _fault(value: Any, default: Any, metadata: Mapping[str, Any]) -> str | None:
     if "plugin" in metadata:
         known = plugins.names(metadata["plugin"])
         return None if value in known else f"one of {', '.join(known)}"
+    if isinstance(default, bool):
+        return None if isinstance(value, bool) else "true or false"
     if "range" in metadata:
         least, most = metadata["range"]
         kind = int if isinstance(default, int) else (int, float)

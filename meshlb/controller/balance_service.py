@@ -1,7 +1,8 @@
 """BalanceService over gRPC: streams become observations, mailboxes become streams.
 
 Refusals end one stream with a canonical status whose message starts with the reason; nothing that
-one peer sends reaches another unless it passed ``wire`` and ``Fleet``.
+one peer sends reaches another unless it passed ``Gate``, ``wire`` and ``Fleet``.
+Long because each RPC of the service is here.
 """
 
 from __future__ import annotations
@@ -18,10 +19,14 @@ import structlog
 from meshlb import table_wire, wire
 from meshlb.controller import status
 from meshlb.controller.draining import Draining
-from meshlb.controller.refusals import Context, abort, refuse
+from meshlb.controller.gate import Caller, Gate
+from meshlb.controller.refusals import Context
 from meshlb.controller.ticker import Ticker, Watcher
-from meshlb.errors import ConflictError, InvalidInputError, MeshlbError
+from meshlb.errors import InvalidInputError, MeshlbError, NotFoundError
+from meshlb.model import NodeInfo
 from meshlb.policy.fleet import Fleet
+from meshlb.security.pace import Pace
+from meshlb.security.roles import Action
 from meshlb.v1 import balance_pb2, balance_pb2_grpc
 from meshlb.wire_time import duration
 
@@ -32,8 +37,9 @@ NAME = balance_pb2.DESCRIPTOR.services_by_name["BalanceService"].full_name
 class BalanceService(balance_pb2_grpc.BalanceServiceServicer):
     """The shell around one fleet."""
 
-    def __init__(self, fleet: Fleet, ticker: Ticker, draining: Draining) -> None:
+    def __init__(self, fleet: Fleet, ticker: Ticker, draining: Draining, gate: Gate) -> None:
         self._fleet = fleet
+        self._gate = gate
         self._draining = draining
         self._ticker = ticker
 
@@ -41,78 +47,105 @@ class BalanceService(balance_pb2_grpc.BalanceServiceServicer):
         self, requests: AsyncIterator[balance_pb2.ReportLoadRequest], context: Context
     ) -> None:
         """Take one node's reports in; order a new interval whenever it changed."""
-        fleet = self._fleet
+        fleet, gate = self._fleet, self._gate
         stream = object()
         known: tuple[str, str] | None = None
+        checked: NodeInfo | None = None
         ordered: tuple[float, bool, int | None] | None = None
         last = wire.Last()
+        pace = gate.pace()
         try:
-            async for request in requests:
-                report = wire.load_report_from_pb(request.report, last)
-                key = (report.node.service, report.node.node_id)
-                if known is not None and key != known:
-                    raise InvalidInputError(
-                        f"report.node = {key!r}: the stream's first node, {known!r}",
-                        reason="NODE_CHANGED",
-                    )
-                warning = fleet.observe_report(report, stream, time.monotonic(), time.time())
-                if known is None:
-                    known = key
-                    log.info(
-                        "sidecar_connected",
-                        service=key[0],
-                        node=key[1],
-                        address=report.node.address,
-                    )
-                if warning:
-                    log.warning("clock_skew", service=key[0], node=key[1], problem=warning)
-                if request.HasField("goodbye"):
-                    fleet.goodbye(*key, stream, request.goodbye.drain)
-                    return
-                node = fleet.services[key[0]].nodes[key[1]]
-                order = fleet.report_interval_s, node.withdrawn, node.slots_order
-                if order != ordered:
-                    ordered = order
-                    await context.write(
-                        balance_pb2.ReportLoadResponse(
-                            report_interval=duration(order[0]),
-                            draining=order[1],
-                            slot_count=order[2],
+            caller = gate.admit(context, Action.REPORT, None)
+            with gate.stream(caller):
+                async for request in requests:
+                    report = wire.load_report_from_pb(request.report, last)
+                    key = (report.node.service, report.node.node_id)
+                    if known is not None and key != known:
+                        raise InvalidInputError(
+                            f"report.node = {key!r}: the stream's first node, {known!r}",
+                            reason="NODE_CHANGED",
                         )
-                    )
-        except (InvalidInputError, ConflictError) as error:
-            await refuse(context, error, "ReportLoad")
+                    if report.node is not checked:  # one object as long as it says the same
+                        gate.check_node(caller, report.node, fleet)
+                        checked = report.node
+                    now = time.monotonic()
+                    warning = fleet.observe_report(report, stream, now, time.time())
+                    if known is None:
+                        known = key
+                        log.info(
+                            "sidecar_connected",
+                            service=key[0],
+                            node=key[1],
+                            address=report.node.address,
+                            who=str(caller),
+                        )
+                    if warning:
+                        log.warning("clock_skew", service=key[0], node=key[1], problem=warning)
+                    if request.HasField("goodbye"):
+                        fleet.goodbye(*key, stream, request.goodbye.drain)
+                        return
+                    node = fleet.services[key[0]].nodes[key[1]]
+                    order = fleet.report_interval_s, node.withdrawn, node.slots_order
+                    if order != ordered:
+                        ordered = order
+                        await context.write(
+                            balance_pb2.ReportLoadResponse(
+                                report_interval=duration(order[0]),
+                                draining=order[1],
+                                slot_count=order[2],
+                            )
+                        )
+                    wait_s = pace.wait_s(fleet.report_interval_s, now)
+                    if wait_s > 0.0:
+                        await self._slow_down(caller, "ReportLoad", pace, wait_s)
+        except MeshlbError as error:
+            await gate.refuse(context, error, "ReportLoad")
         finally:
             if known is not None:
                 fleet.stream_lost(*known, stream)
+
+    async def _slow_down(self, caller: Caller, call: str, pace: Pace, wait_s: float) -> None:
+        """Read nothing for a while: what the peer sends meanwhile waits on its own side."""
+        self._gate.note_slowed(caller, call, pace)
+        await asyncio.sleep(wait_s)
 
     async def WatchRoutes(  # noqa: N802
         self, requests: AsyncIterator[balance_pb2.WatchRoutesRequest], context: Context
     ) -> None:
         """Send one client its tables and shares; read what it made of them."""
-        first = await anext(requests, None)
         try:
-            if first is None or first.WhichOneof("message") != "subscribe":
-                raise InvalidInputError(
-                    "message: subscribe, as the first of the stream", reason="NOT_SUBSCRIBED"
-                )
-            table_wire.check_subscribe(first.subscribe)
-        except InvalidInputError as error:
-            await refuse(context, error, "WatchRoutes")
+            caller = self._gate.admit(context, Action.CALL, None)
+            with self._gate.stream(caller):
+                await self._watch(requests, context, caller)
+        except MeshlbError as error:
+            await self._gate.refuse(context, error, "WatchRoutes")
+
+    async def _watch(
+        self,
+        requests: AsyncIterator[balance_pb2.WatchRoutesRequest],
+        context: Context,
+        caller: Caller,
+    ) -> None:
+        first = await anext(requests, None)
+        if first is None or first.WhichOneof("message") != "subscribe":
+            raise InvalidInputError(
+                "message: subscribe, as the first of the stream", reason="NOT_SUBSCRIBED"
+            )
+        table_wire.check_subscribe(first.subscribe)
         service, client_id = first.subscribe.service, first.subscribe.client_id
+        self._gate.check(caller, Action.CALL, service)
+        self._gate.check_service(service, self._fleet)
         watcher = Watcher(service, client_id)
         self._fleet.subscribe(service, client_id, time.monotonic())
         self._ticker.watchers.add(watcher)
         self._ticker.give_table(watcher)
-        log.info("client_subscribed", service=service, client=client_id)
-        answers = asyncio.create_task(self._read_answers(requests, service, client_id))
+        log.info("client_subscribed", service=service, client=client_id, who=str(caller))
+        answers = asyncio.create_task(self._read_answers(requests, service, client_id, caller))
         sender = asyncio.create_task(_send(watcher, context))
         try:
             await asyncio.wait((answers, sender), return_when=asyncio.FIRST_COMPLETED)
             if answers.done() and answers.exception() is not None:
                 raise answers.exception()  # type: ignore[misc]
-        except InvalidInputError as error:
-            await refuse(context, error, "WatchRoutes")
         finally:
             self._ticker.watchers.discard(watcher)
             self._fleet.unsubscribe(service, client_id)
@@ -122,8 +155,13 @@ class BalanceService(balance_pb2_grpc.BalanceServiceServicer):
                     await task
 
     async def _read_answers(
-        self, requests: AsyncIterator[balance_pb2.WatchRoutesRequest], service: str, client_id: str
+        self,
+        requests: AsyncIterator[balance_pb2.WatchRoutesRequest],
+        service: str,
+        client_id: str,
+        caller: Caller,
     ) -> None:
+        pace = self._gate.pace()
         async for request in requests:
             if request.WhichOneof("message") != "ack":
                 raise InvalidInputError("message: ack, after the first", reason="NOT_AN_ACK")
@@ -139,49 +177,87 @@ class BalanceService(balance_pb2_grpc.BalanceServiceServicer):
                 )
             else:
                 self._fleet.acknowledge(service, client_id, ack.epoch, ack.version)
+            # One answer a table; a table comes once a tick at the most.
+            wait_s = pace.wait_s(self._fleet.settings.controller.tick_s, time.monotonic())
+            if wait_s > 0.0:
+                await self._slow_down(caller, "WatchRoutes", pace, wait_s)
 
     async def ReportCalls(  # noqa: N802
         self, requests: AsyncIterator[balance_pb2.ReportCallsRequest], context: Context
     ) -> None:
         """Take one client's counts in; order a new interval whenever it changed."""
         ordered = 0.0
+        known: tuple[str, str] | None = None
         last = wire.Last()
+        gate = self._gate
+        pace = gate.pace()
         try:
-            async for request in requests:
-                report = wire.call_report_from_pb(request.report, last)
-                self._fleet.observe_calls(report, time.monotonic())
-                interval_s = self._fleet.share_interval_s
-                if interval_s != ordered:
-                    ordered = interval_s
-                    await context.write(
-                        balance_pb2.ReportCallsResponse(report_interval=duration(interval_s))
-                    )
-        except InvalidInputError as error:
-            await refuse(context, error, "ReportCalls")
+            caller = gate.admit(context, Action.CALL, None)
+            with gate.stream(caller):
+                async for request in requests:
+                    report = wire.call_report_from_pb(request.report, last)
+                    key = report.service, report.client_id
+                    if key != known:
+                        if known is not None:
+                            raise InvalidInputError(
+                                f"report = {key!r}: the stream's first client, {known!r}",
+                                reason="CLIENT_CHANGED",
+                            )
+                        gate.check(caller, Action.CALL, report.service)
+                        gate.check_service(report.service, self._fleet)
+                        known = key
+                    now = time.monotonic()
+                    self._fleet.observe_calls(report, now)
+                    interval_s = self._fleet.share_interval_s
+                    if interval_s != ordered:
+                        ordered = interval_s
+                        await context.write(
+                            balance_pb2.ReportCallsResponse(report_interval=duration(interval_s))
+                        )
+                    wait_s = pace.wait_s(interval_s, now)
+                    if wait_s > 0.0:
+                        await self._slow_down(caller, "ReportCalls", pace, wait_s)
+        except MeshlbError as error:
+            await gate.refuse(context, error, "ReportCalls")
 
     async def ListServices(  # noqa: N802
         self, request: balance_pb2.ListServicesRequest, context: Context
     ) -> balance_pb2.ListServicesResponse:
-        """List what there is."""
-        del request, context
+        """List what there is, of what the caller may see."""
+        del request
         services = self._fleet.services
-        return balance_pb2.ListServicesResponse(
-            services=[status.service_status(services[name]) for name in sorted(services)]
+        try:
+            caller = self._gate.admit(context, Action.READ, None)
+        except MeshlbError as error:
+            await self._gate.refuse(context, error, "ListServices")
+        answer = balance_pb2.ListServicesResponse(
+            services=[
+                status.service_status(services[name])
+                for name in sorted(services)
+                if self._gate.sees(caller, name)
+            ]
         )
+        if self._gate.sees(caller, ""):
+            answer.refusals.extend(status.refusals(self._gate.refused))
+            answer.slowed_count = self._gate.slowed
+        return answer
 
     async def ListNodes(  # noqa: N802
         self, request: balance_pb2.ListNodesRequest, context: Context
     ) -> balance_pb2.ListNodesResponse:
-        """List the nodes of one service, or of all."""
+        """List the nodes of one service, or of all that the caller may see."""
         services = self._fleet.services
-        if request.service and request.service not in services:
-            await abort(
-                context,
-                grpc.StatusCode.NOT_FOUND,
-                "UNKNOWN_SERVICE",
-                f"service = {request.service[:140]!r}: one of {sorted(services)[:20]}",
-            )
-        names = [request.service] if request.service else sorted(services)
+        try:
+            caller = self._gate.admit(context, Action.READ, request.service or None)
+            seen = [name for name in sorted(services) if self._gate.sees(caller, name)]
+            if request.service and request.service not in services:
+                raise NotFoundError(
+                    f"service = {request.service[:140]!r}: one of {seen[:20]}",
+                    reason="UNKNOWN_SERVICE",
+                )
+        except MeshlbError as error:
+            await self._gate.refuse(context, error, "ListNodes")
+        names = [request.service] if request.service else seen
         now = time.monotonic()
         return balance_pb2.ListNodesResponse(
             nodes=[one for name in names for one in status.node_statuses(services[name], now)]
@@ -192,19 +268,22 @@ class BalanceService(balance_pb2_grpc.BalanceServiceServicer):
     ) -> AsyncIterator[balance_pb2.DrainNodeResponse]:
         """Withdraw a node; stream how far it has come."""
         try:
-            async for progress in self._draining.drain(request):
-                yield progress
+            caller = self._gate.admit(context, Action.CHANGE, request.service)
+            with self._gate.stream(caller):
+                async for progress in self._draining.drain(request, str(caller)):
+                    yield progress
         except MeshlbError as error:
-            await refuse(context, error, "DrainNode")
+            await self._gate.refuse(context, error, "DrainNode")
 
     async def UndrainNode(  # noqa: N802
         self, request: balance_pb2.UndrainNodeRequest, context: Context
     ) -> balance_pb2.UndrainNodeResponse:
         """Give a withdrawn node new calls again."""
         try:
-            return await self._draining.undrain(request)
+            caller = self._gate.admit(context, Action.CHANGE, request.service)
+            return await self._draining.undrain(request, str(caller))
         except MeshlbError as error:
-            await refuse(context, error, "UndrainNode")
+            await self._gate.refuse(context, error, "UndrainNode")
 
 
 def add_to_server(service: BalanceService, server: grpc.aio.Server) -> None:

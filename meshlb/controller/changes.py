@@ -13,6 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
 
+from meshlb.controller import audit
 from meshlb.controller.intent import Intent
 from meshlb.controller.scaling import Scaling
 from meshlb.controller.service_scaling import ServiceScaling
@@ -42,6 +43,8 @@ class Asked(Generic[M]):
     request: Message
     request_id: str
     answer_type: type[M]
+    who: str
+    """Who asks, for the audit."""
 
 
 class Changes:
@@ -97,7 +100,9 @@ class Changes:
         # who asks again after a crash in between gets the target as it was before.
         first = _answer(asked, answer(one.as_if(intent)))
         await self._store.commit(Change(asked.request_id, first, (service, intent)))
+        before, policy_before = one.intent, one.policy
         one.take_intent(intent)
+        audit.intent_changed(asked, service, (before, policy_before), (intent, one.policy))
         self._scaling.decide_now(service)
         full = answer(one)
         try:
@@ -113,7 +118,9 @@ class Changes:
         await self._store.commit(
             replace(change, request_id=asked.request_id, answer=_answer(asked, answer))
         )
+        before = audit.withdrawn(self._scaling, change)
         self._scaling.take_drains(change)
+        audit.drains_changed(asked, change, before)
         return True
 
     async def _given(self, asked: Asked[M]) -> bytes | None:

@@ -29,7 +29,7 @@ class Draining:
         self._changes = changes
 
     async def drain(
-        self, request: balance_pb2.DrainNodeRequest
+        self, request: balance_pb2.DrainNodeRequest, who: str
     ) -> AsyncIterator[balance_pb2.DrainNodeResponse]:
         """Withdraw a node, and tell the progress until nothing is left to wait for.
 
@@ -48,7 +48,7 @@ class Draining:
             return Change(drains=[Drain(service, node_id, reason, by_scaling=False)])
 
         answer = balance_pb2.DrainNodeResponse()
-        asked = Asked("DrainNode", request, request.request_id, type(answer))
+        asked = Asked("DrainNode", request, request.request_id, type(answer), who)
         await self._changes.of_drains(asked, order, answer)
         told = None
         while True:
@@ -62,7 +62,7 @@ class Draining:
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def undrain(
-        self, request: balance_pb2.UndrainNodeRequest
+        self, request: balance_pb2.UndrainNodeRequest, who: str
     ) -> balance_pb2.UndrainNodeResponse:
         """Give a node calls again. Raises as ``drain``, and if its sidecar has withdrawn it."""
         service, node_id = request.service, request.node_id
@@ -78,7 +78,7 @@ class Draining:
             return Change(undrains=[(service, node_id)])
 
         answer = balance_pb2.UndrainNodeResponse()
-        asked = Asked("UndrainNode", request, request.request_id, type(answer))
+        asked = Asked("UndrainNode", request, request.request_id, type(answer), who)
         await self._changes.of_drains(asked, order, answer)
         return answer
 

@@ -11,7 +11,9 @@ import structlog
 from meshlb.errors import (
     REASON_KEY,
     ConflictError,
+    DeniedError,
     InvalidInputError,
+    LimitError,
     MeshlbError,
     NotFoundError,
     StateError,
@@ -20,6 +22,7 @@ from meshlb.errors import (
 log = structlog.get_logger()
 Context = grpc.aio.ServicerContext[Any, Any]
 _BY_REASON = {
+    "UNAUTHENTICATED": grpc.StatusCode.UNAUTHENTICATED,
     "STALE_ETAG": grpc.StatusCode.ABORTED,
     "UNDRAINED": grpc.StatusCode.ABORTED,
     "NO_POLICY": grpc.StatusCode.FAILED_PRECONDITION,
@@ -27,6 +30,8 @@ _BY_REASON = {
     "STATE_FULL": grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 _BY_CLASS = {
+    DeniedError: grpc.StatusCode.PERMISSION_DENIED,
+    LimitError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     ConflictError: grpc.StatusCode.ALREADY_EXISTS,
     NotFoundError: grpc.StatusCode.NOT_FOUND,
     InvalidInputError: grpc.StatusCode.INVALID_ARGUMENT,
@@ -34,12 +39,14 @@ _BY_CLASS = {
 }
 
 
-async def refuse(context: Context, error: MeshlbError, call: str) -> NoReturn:
-    """End a call with the status of an error, its reason first."""
+async def refuse(context: Context, error: MeshlbError, call: str, who: str) -> NoReturn:
+    """End a call with the status of an error, its reason first; ``who`` asked is for the log."""
     code = _BY_REASON.get(error.reason) or _BY_CLASS.get(
         type(error), grpc.StatusCode.FAILED_PRECONDITION
     )
-    log.warning("refused", call=call, peer=context.peer(), reason=error.reason, problem=str(error))
+    log.warning(
+        "refused", call=call, who=who, peer=context.peer(), reason=error.reason, problem=str(error)
+    )
     await abort(context, code, error.reason, str(error))
 
 

@@ -1,4 +1,7 @@
-"""ScaleService over gRPC: requests checked, answers made; what they mean is in ``Changes``."""
+"""ScaleService over gRPC: requests checked, answers made; what they mean is in ``Changes``.
+
+Long because each RPC of the service is here.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,9 @@ from typing import Any, TypeVar
 
 from meshlb import scale_state_wire, scale_wire
 from meshlb.controller.changes import Asked, Changes
+from meshlb.controller.gate import Caller, Gate
 from meshlb.controller.intent import Intent
-from meshlb.controller.refusals import Context, refuse
+from meshlb.controller.refusals import Context
 from meshlb.controller.scale_status import ScaleWatcher
 from meshlb.controller.scaling import Scaling
 from meshlb.controller.service_scaling import ServiceScaling
@@ -21,6 +25,7 @@ from meshlb.controller.store import Recorded, Store
 from meshlb.errors import ConflictError, InvalidInputError, MeshlbError
 from meshlb.policy import preview, scale_record
 from meshlb.scale_model import Pause, ScalePolicy
+from meshlb.security.roles import Action
 from meshlb.v1 import scale_pb2, scale_pb2_grpc
 from meshlb.wire_time import duration, seconds, timestamp
 
@@ -31,57 +36,74 @@ ROUNDED_S = 1e-6
 """Instants are told to the microsecond, so one who asks with what was told may be off by that."""
 MOST_POINTS = 10_000
 T = TypeVar("T")
+U = TypeVar("U")
 
 
-def _refusing(
-    method: Callable[[ScaleService, Any, Context], Awaitable[T]],
-) -> Callable[[ScaleService, Any, Context], Awaitable[T]]:
-    """Turn the errors that a method raises into statuses."""
+Method = Callable[["ScaleService", Any, T], Awaitable[U]]
 
-    @functools.wraps(method)
-    async def wrapped(self: ScaleService, request: Any, context: Context) -> T:
-        try:
-            return await method(self, request, context)
-        except MeshlbError as error:
-            await refuse(context, error, method.__name__)
 
-    return wrapped
+def _admitting(action: Action) -> Callable[[Method[Caller, U]], Method[Context, U]]:
+    """Let in only who may; turn the errors that a method raises into statuses."""
+
+    def decorated(method: Method[Caller, U]) -> Method[Context, U]:
+        @functools.wraps(method)
+        async def wrapped(self: ScaleService, request: Any, context: Context) -> U:
+            try:
+                caller = self._gate.admit(context, action, _service_of(request))
+                return await method(self, request, caller)
+            except MeshlbError as error:
+                await self._gate.refuse(context, error, method.__name__)
+
+        return wrapped
+
+    return decorated
+
+
+def _service_of(request: Any) -> str | None:
+    """Return the service that a request is about; None: those that the caller may see."""
+    if hasattr(request, "policy"):
+        return str(request.policy.service)
+    return str(request.service) if hasattr(request, "service") else None
 
 
 class ScaleService(scale_pb2_grpc.ScaleServiceServicer):
     """The shell around ``Scaling``."""
 
-    def __init__(self, scaling: Scaling, changes: Changes, store: Store) -> None:
+    def __init__(self, scaling: Scaling, changes: Changes, store: Store, gate: Gate) -> None:
         self._scaling = scaling
+        self._gate = gate
         self._changes = changes
         self._store = store
 
-    @_refusing
+    @_admitting(Action.READ)
     async def GetScale(  # noqa: N802
-        self, request: scale_pb2.GetScaleRequest, context: Context
+        self, request: scale_pb2.GetScaleRequest, caller: Caller
     ) -> scale_pb2.GetScaleResponse:
         """Return one service's state."""
-        del context
+        del caller
         known = self._scaling.known(request.service)
         return scale_pb2.GetScaleResponse(scale=self._scaling.status(known))
 
-    @_refusing
+    @_admitting(Action.READ)
     async def ListScales(  # noqa: N802
-        self, request: scale_pb2.ListScalesRequest, context: Context
+        self, request: scale_pb2.ListScalesRequest, caller: Caller
     ) -> scale_pb2.ListScalesResponse:
         """Return all services' states."""
-        del request, context
+        del request
         of = self._scaling.of
         return scale_pb2.ListScalesResponse(
-            scales=[self._scaling.status(of(name)) for name in self._scaling.names()]
+            scales=[
+                self._scaling.status(of(name))
+                for name in self._scaling.names()
+                if self._gate.sees(caller, name)
+            ]
         )
 
-    @_refusing
+    @_admitting(Action.CHANGE)
     async def SetScale(  # noqa: N802
-        self, request: scale_pb2.SetScaleRequest, context: Context
+        self, request: scale_pb2.SetScaleRequest, caller: Caller
     ) -> scale_pb2.SetScaleResponse:
         """Set a count or bounds by hand, or end what is set."""
-        del context
 
         def alter(one: ServiceScaling) -> Intent:
             if not request.HasField("manual"):
@@ -95,14 +117,13 @@ class ScaleService(scale_pb2_grpc.ScaleServiceServicer):
                 )
             return replace(one.intent, manual=manual)
 
-        return await self._change("SetScale", request, alter, scale_pb2.SetScaleResponse)
+        return await self._change("SetScale", request, caller, alter, scale_pb2.SetScaleResponse)
 
-    @_refusing
+    @_admitting(Action.CHANGE)
     async def PauseScale(  # noqa: N802
-        self, request: scale_pb2.PauseScaleRequest, context: Context
+        self, request: scale_pb2.PauseScaleRequest, caller: Caller
     ) -> scale_pb2.PauseScaleResponse:
         """Hold one direction or both, besides those that are held."""
-        del context
         asked = scale_wire.pause_from_pb(request.pause)
 
         def alter(one: ServiceScaling) -> Intent:
@@ -116,14 +137,15 @@ class ScaleService(scale_pb2_grpc.ScaleServiceServicer):
                 ),
             )
 
-        return await self._change("PauseScale", request, alter, scale_pb2.PauseScaleResponse)
+        return await self._change(
+            "PauseScale", request, caller, alter, scale_pb2.PauseScaleResponse
+        )
 
-    @_refusing
+    @_admitting(Action.CHANGE)
     async def ResumeScale(  # noqa: N802
-        self, request: scale_pb2.ResumeScaleRequest, context: Context
+        self, request: scale_pb2.ResumeScaleRequest, caller: Caller
     ) -> scale_pb2.ResumeScaleResponse:
         """Let one direction go again, or both."""
-        del context
         both = not (request.scale_out or request.scale_in)
 
         def alter(one: ServiceScaling) -> Intent:
@@ -133,17 +155,22 @@ class ScaleService(scale_pb2_grpc.ScaleServiceServicer):
             reason = old.reason if scale_out or scale_in else ""
             return replace(one.intent, pause=Pause(scale_out, scale_in, reason))
 
-        return await self._change("ResumeScale", request, alter, scale_pb2.ResumeScaleResponse)
+        return await self._change(
+            "ResumeScale", request, caller, alter, scale_pb2.ResumeScaleResponse
+        )
 
-    @_refusing
+    @_admitting(Action.CHANGE)
     async def PutScalePolicy(  # noqa: N802
-        self, request: scale_pb2.PutScalePolicyRequest, context: Context
+        self, request: scale_pb2.PutScalePolicyRequest, caller: Caller
     ) -> scale_pb2.PutScalePolicyResponse:
         """Store a policy in the place of the one in effect."""
-        del context
         policy = scale_wire.policy_from_pb(request.policy)
         asked = Asked(
-            "PutScalePolicy", request, request.request_id, scale_pb2.PutScalePolicyResponse
+            "PutScalePolicy",
+            request,
+            request.request_id,
+            scale_pb2.PutScalePolicyResponse,
+            str(caller),
         )
         return await self._changes.of_intent(
             asked,
@@ -155,12 +182,12 @@ class ScaleService(scale_pb2_grpc.ScaleServiceServicer):
             ),
         )
 
-    @_refusing
+    @_admitting(Action.READ)
     async def GetScalePolicy(  # noqa: N802
-        self, request: scale_pb2.GetScalePolicyRequest, context: Context
+        self, request: scale_pb2.GetScalePolicyRequest, caller: Caller
     ) -> scale_pb2.GetScalePolicyResponse:
         """Return the policy in effect."""
-        del context
+        del caller
         one = self._scaling.known(request.service)
         return scale_pb2.GetScalePolicyResponse(
             policy=None if one.policy is None else scale_wire.policy_to_pb(one.policy),
@@ -174,23 +201,26 @@ class ScaleService(scale_pb2_grpc.ScaleServiceServicer):
         """Stream states: all now, then each change."""
         watcher = ScaleWatcher(request.service)
         try:
-            if request.service:
-                self._scaling.known(request.service)
-            self._scaling.watch(watcher)
-            while True:
-                for message in await watcher.take():
-                    yield scale_pb2.WatchScaleResponse(scale=message)
+            caller = self._gate.admit(context, Action.READ, request.service or None)
+            with self._gate.stream(caller):
+                if request.service:
+                    self._scaling.known(request.service)
+                self._scaling.watch(watcher)
+                while True:
+                    for message in await watcher.take():
+                        if self._gate.sees(caller, message.service):
+                            yield scale_pb2.WatchScaleResponse(scale=message)
         except MeshlbError as error:
-            await refuse(context, error, "WatchScale")
+            await self._gate.refuse(context, error, "WatchScale")
         finally:
             self._scaling.watchers.discard(watcher)
 
-    @_refusing
+    @_admitting(Action.READ)
     async def ListScaleDecisions(  # noqa: N802
-        self, request: scale_pb2.ListScaleDecisionsRequest, context: Context
+        self, request: scale_pb2.ListScaleDecisionsRequest, caller: Caller
     ) -> scale_pb2.ListScaleDecisionsResponse:
         """Return recorded decisions, newest first."""
-        del context
+        del caller
         self._scaling.known(request.service)
         if not 0 <= request.limit <= MOST_DECISIONS:
             raise InvalidInputError(
@@ -212,12 +242,12 @@ class ScaleService(scale_pb2_grpc.ScaleServiceServicer):
         )
         return await asyncio.to_thread(_decisions, found)
 
-    @_refusing
+    @_admitting(Action.READ)
     async def PreviewScalePolicy(  # noqa: N802
-        self, request: scale_pb2.PreviewScalePolicyRequest, context: Context
+        self, request: scale_pb2.PreviewScalePolicyRequest, caller: Caller
     ) -> scale_pb2.PreviewScalePolicyResponse:
         """Say what a policy would have done over the record."""
-        del context
+        del caller
         policy = scale_wire.policy_from_pb(request.policy)
         self._scaling.known(policy.service)
         since = 0.0
@@ -232,12 +262,13 @@ class ScaleService(scale_pb2_grpc.ScaleServiceServicer):
         self,
         call: str,
         request: Any,
+        caller: Caller,
         alter: Callable[[ServiceScaling], Intent],
         answer_type: type[T],
     ) -> T:
         make: Any = answer_type
         answered: T = await self._changes.of_intent(
-            Asked(call, request, request.request_id, make),
+            Asked(call, request, request.request_id, make, str(caller)),
             request.service,
             request.etag,
             alter,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from meshlb import table_wire, wire
+from meshlb.controller.gate import Refused
 from meshlb.model import NodeState
 from meshlb.policy.service_record import ServiceRecord
 from meshlb.v1 import balance_pb2
-from meshlb.wire_time import duration
+from meshlb.wire_time import duration, timestamp
 
 CALLED = (NodeState.ACTIVE, NodeState.UNKNOWN)
 
@@ -23,6 +26,21 @@ def service_status(record: ServiceRecord) -> balance_pb2.ServiceStatus:
         waiting_count=sum(c.waiting for c in record.clients.values()),
         picker=record.settings.picker,
     )
+
+
+def refusals(refused: Mapping[tuple[str, str], Refused]) -> list[balance_pb2.RefusalCount]:
+    """Return what was refused, most often first."""
+    return [
+        balance_pb2.RefusalCount(
+            call=call,
+            reason=reason,
+            count=one.count,
+            last_time=timestamp(one.last_at),
+            last_identity=one.last_who,
+            last_peer=one.last_peer,
+        )
+        for (call, reason), one in sorted(refused.items(), key=lambda item: -item[1].count)
+    ]
 
 
 def node_statuses(record: ServiceRecord, now: float) -> list[balance_pb2.NodeStatus]:

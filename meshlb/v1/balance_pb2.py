@@ -23,55 +23,58 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from meshlb.v1 import load_pb2 as meshlb_dot_v1_dot_load__pb2
 from meshlb.v1 import routing_pb2 as meshlb_dot_v1_dot_routing__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17meshlb/v1/balance.proto\x12\tmeshlb.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x14meshlb/v1/load.proto\x1a\x17meshlb/v1/routing.proto\"_\n\x11ReportLoadRequest\x12%\n\x06report\x18\x01 \x01(\x0b\x32\x15.meshlb.v1.LoadReport\x12#\n\x07goodbye\x18\x02 \x01(\x0b\x32\x12.meshlb.v1.Goodbye\"\x18\n\x07Goodbye\x12\r\n\x05\x64rain\x18\x01 \x01(\x08\"\x82\x01\n\x12ReportLoadResponse\x12\x32\n\x0freport_interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x64raining\x18\x02 \x01(\x08\x12\x17\n\nslot_count\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\r\n\x0b_slot_count\"n\n\x12WatchRoutesRequest\x12)\n\tsubscribe\x18\x01 \x01(\x0b\x32\x14.meshlb.v1.SubscribeH\x00\x12\"\n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x13.meshlb.v1.TableAckH\x00\x42\t\n\x07message\"=\n\tSubscribe\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x11\n\tclient_id\x18\x02 \x01(\t\x12\x0c\n\x04zone\x18\x03 \x01(\t\"9\n\x08TableAck\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\r\n\x05\x65rror\x18\x03 \x01(\t\"q\n\x13WatchRoutesResponse\x12(\n\x05table\x18\x01 \x01(\x0b\x32\x17.meshlb.v1.RoutingTableH\x00\x12%\n\x05share\x18\x02 \x01(\x0b\x32\x14.meshlb.v1.LoadShareH\x00\x42\t\n\x07message\";\n\x12ReportCallsRequest\x12%\n\x06report\x18\x01 \x01(\x0b\x32\x15.meshlb.v1.CallReport\"I\n\x13ReportCallsResponse\x12\x32\n\x0freport_interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x15\n\x13ListServicesRequest\"\xa5\x01\n\rServiceStatus\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x12\n\nnode_count\x18\x02 \x01(\x03\x12\x19\n\x11\x61\x63tive_node_count\x18\x03 \x01(\x03\x12\x14\n\x0c\x63lient_count\x18\x04 \x01(\x03\x12\x17\n\x0fin_flight_count\x18\x05 \x01(\x01\x12\x15\n\rwaiting_count\x18\x06 \x01(\x03\x12\x0e\n\x06picker\x18\x07 \x01(\t\"B\n\x14ListServicesResponse\x12*\n\x08services\x18\x01 \x03(\x0b\x32\x18.meshlb.v1.ServiceStatus\"#\n\x10ListNodesRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\"\xbb\x02\n\nNodeStatus\x12!\n\x04node\x18\x01 \x01(\x0b\x32\x13.meshlb.v1.NodeInfo\x12#\n\x05state\x18\x02 \x01(\x0e\x32\x14.meshlb.v1.NodeState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0e\n\x06weight\x18\x04 \x01(\x01\x12$\n\x05\x63urve\x18\x05 \x01(\x0b\x32\x15.meshlb.v1.SpeedCurve\x12%\n\x06report\x18\x06 \x01(\x0b\x32\x15.meshlb.v1.LoadReport\x12-\n\nreport_age\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1c\n\x0fin_flight_count\x18\x08 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\x0f\x61pplied_version\x18\t \x01(\x03\x42\x12\n\x10_in_flight_count\"9\n\x11ListNodesResponse\x12$\n\x05nodes\x18\x01 \x03(\x0b\x32\x15.meshlb.v1.NodeStatus\"X\n\x10\x44rainNodeRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"\xd1\x01\n\x11\x44rainNodeResponse\x12\x1a\n\x12\x61\x63knowledged_count\x18\x01 \x01(\x03\x12\x14\n\x0c\x63lient_count\x18\x02 \x01(\x03\x12\x1c\n\x0fin_flight_count\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x1d\n\x10\x63onnection_count\x18\x04 \x01(\x03H\x01\x88\x01\x01\x12\x0f\n\x07\x64rained\x18\x05 \x01(\x08\x12\x13\n\x0bwaiting_for\x18\x06 \x01(\tB\x12\n\x10_in_flight_countB\x13\n\x11_connection_count\"J\n\x12UndrainNodeRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"\x15\n\x13UndrainNodeResponse2\xb4\x04\n\x0e\x42\x61lanceService\x12M\n\nReportLoad\x12\x1c.meshlb.v1.ReportLoadRequest\x1a\x1d.meshlb.v1.ReportLoadResponse(\x01\x30\x01\x12P\n\x0bWatchRoutes\x12\x1d.meshlb.v1.WatchRoutesRequest\x1a\x1e.meshlb.v1.WatchRoutesResponse(\x01\x30\x01\x12P\n\x0bReportCalls\x12\x1d.meshlb.v1.ReportCallsRequest\x1a\x1e.meshlb.v1.ReportCallsResponse(\x01\x30\x01\x12O\n\x0cListServices\x12\x1e.meshlb.v1.ListServicesRequest\x1a\x1f.meshlb.v1.ListServicesResponse\x12\x46\n\tListNodes\x12\x1b.meshlb.v1.ListNodesRequest\x1a\x1c.meshlb.v1.ListNodesResponse\x12H\n\tDrainNode\x12\x1b.meshlb.v1.DrainNodeRequest\x1a\x1c.meshlb.v1.DrainNodeResponse0\x01\x12L\n\x0bUndrainNode\x12\x1d.meshlb.v1.UndrainNodeRequest\x1a\x1e.meshlb.v1.UndrainNodeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17meshlb/v1/balance.proto\x12\tmeshlb.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14meshlb/v1/load.proto\x1a\x17meshlb/v1/routing.proto\"_\n\x11ReportLoadRequest\x12%\n\x06report\x18\x01 \x01(\x0b\x32\x15.meshlb.v1.LoadReport\x12#\n\x07goodbye\x18\x02 \x01(\x0b\x32\x12.meshlb.v1.Goodbye\"\x18\n\x07Goodbye\x12\r\n\x05\x64rain\x18\x01 \x01(\x08\"\x82\x01\n\x12ReportLoadResponse\x12\x32\n\x0freport_interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x64raining\x18\x02 \x01(\x08\x12\x17\n\nslot_count\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\r\n\x0b_slot_count\"n\n\x12WatchRoutesRequest\x12)\n\tsubscribe\x18\x01 \x01(\x0b\x32\x14.meshlb.v1.SubscribeH\x00\x12\"\n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x13.meshlb.v1.TableAckH\x00\x42\t\n\x07message\"=\n\tSubscribe\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x11\n\tclient_id\x18\x02 \x01(\t\x12\x0c\n\x04zone\x18\x03 \x01(\t\"9\n\x08TableAck\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\r\n\x05\x65rror\x18\x03 \x01(\t\"q\n\x13WatchRoutesResponse\x12(\n\x05table\x18\x01 \x01(\x0b\x32\x17.meshlb.v1.RoutingTableH\x00\x12%\n\x05share\x18\x02 \x01(\x0b\x32\x14.meshlb.v1.LoadShareH\x00\x42\t\n\x07message\";\n\x12ReportCallsRequest\x12%\n\x06report\x18\x01 \x01(\x0b\x32\x15.meshlb.v1.CallReport\"I\n\x13ReportCallsResponse\x12\x32\n\x0freport_interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x15\n\x13ListServicesRequest\"\xa5\x01\n\rServiceStatus\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x12\n\nnode_count\x18\x02 \x01(\x03\x12\x19\n\x11\x61\x63tive_node_count\x18\x03 \x01(\x03\x12\x14\n\x0c\x63lient_count\x18\x04 \x01(\x03\x12\x17\n\x0fin_flight_count\x18\x05 \x01(\x01\x12\x15\n\rwaiting_count\x18\x06 \x01(\x03\x12\x0e\n\x06picker\x18\x07 \x01(\t\"\x94\x01\n\x0cRefusalCount\x12\x0c\n\x04\x63\x61ll\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\x12-\n\tlast_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rlast_identity\x18\x05 \x01(\t\x12\x11\n\tlast_peer\x18\x06 \x01(\t\"\x83\x01\n\x14ListServicesResponse\x12*\n\x08services\x18\x01 \x03(\x0b\x32\x18.meshlb.v1.ServiceStatus\x12)\n\x08refusals\x18\x02 \x03(\x0b\x32\x17.meshlb.v1.RefusalCount\x12\x14\n\x0cslowed_count\x18\x03 \x01(\x03\"#\n\x10ListNodesRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\"\xbb\x02\n\nNodeStatus\x12!\n\x04node\x18\x01 \x01(\x0b\x32\x13.meshlb.v1.NodeInfo\x12#\n\x05state\x18\x02 \x01(\x0e\x32\x14.meshlb.v1.NodeState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0e\n\x06weight\x18\x04 \x01(\x01\x12$\n\x05\x63urve\x18\x05 \x01(\x0b\x32\x15.meshlb.v1.SpeedCurve\x12%\n\x06report\x18\x06 \x01(\x0b\x32\x15.meshlb.v1.LoadReport\x12-\n\nreport_age\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1c\n\x0fin_flight_count\x18\x08 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\x0f\x61pplied_version\x18\t \x01(\x03\x42\x12\n\x10_in_flight_count\"9\n\x11ListNodesResponse\x12$\n\x05nodes\x18\x01 \x03(\x0b\x32\x15.meshlb.v1.NodeStatus\"X\n\x10\x44rainNodeRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"\xd1\x01\n\x11\x44rainNodeResponse\x12\x1a\n\x12\x61\x63knowledged_count\x18\x01 \x01(\x03\x12\x14\n\x0c\x63lient_count\x18\x02 \x01(\x03\x12\x1c\n\x0fin_flight_count\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x1d\n\x10\x63onnection_count\x18\x04 \x01(\x03H\x01\x88\x01\x01\x12\x0f\n\x07\x64rained\x18\x05 \x01(\x08\x12\x13\n\x0bwaiting_for\x18\x06 \x01(\tB\x12\n\x10_in_flight_countB\x13\n\x11_connection_count\"J\n\x12UndrainNodeRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"\x15\n\x13UndrainNodeResponse2\xb4\x04\n\x0e\x42\x61lanceService\x12M\n\nReportLoad\x12\x1c.meshlb.v1.ReportLoadRequest\x1a\x1d.meshlb.v1.ReportLoadResponse(\x01\x30\x01\x12P\n\x0bWatchRoutes\x12\x1d.meshlb.v1.WatchRoutesRequest\x1a\x1e.meshlb.v1.WatchRoutesResponse(\x01\x30\x01\x12P\n\x0bReportCalls\x12\x1d.meshlb.v1.ReportCallsRequest\x1a\x1e.meshlb.v1.ReportCallsResponse(\x01\x30\x01\x12O\n\x0cListServices\x12\x1e.meshlb.v1.ListServicesRequest\x1a\x1f.meshlb.v1.ListServicesResponse\x12\x46\n\tListNodes\x12\x1b.meshlb.v1.ListNodesRequest\x1a\x1c.meshlb.v1.ListNodesResponse\x12H\n\tDrainNode\x12\x1b.meshlb.v1.DrainNodeRequest\x1a\x1c.meshlb.v1.DrainNodeResponse0\x01\x12L\n\x0bUndrainNode\x12\x1d.meshlb.v1.UndrainNodeRequest\x1a\x1e.meshlb.v1.UndrainNodeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'meshlb.v1.balance_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REPORTLOADREQUEST']._serialized_start=117
-  _globals['_REPORTLOADREQUEST']._serialized_end=212
-  _globals['_GOODBYE']._serialized_start=214
-  _globals['_GOODBYE']._serialized_end=238
-  _globals['_REPORTLOADRESPONSE']._serialized_start=241
-  _globals['_REPORTLOADRESPONSE']._serialized_end=371
-  _globals['_WATCHROUTESREQUEST']._serialized_start=373
-  _globals['_WATCHROUTESREQUEST']._serialized_end=483
-  _globals['_SUBSCRIBE']._serialized_start=485
-  _globals['_SUBSCRIBE']._serialized_end=546
-  _globals['_TABLEACK']._serialized_start=548
-  _globals['_TABLEACK']._serialized_end=605
-  _globals['_WATCHROUTESRESPONSE']._serialized_start=607
-  _globals['_WATCHROUTESRESPONSE']._serialized_end=720
-  _globals['_REPORTCALLSREQUEST']._serialized_start=722
-  _globals['_REPORTCALLSREQUEST']._serialized_end=781
-  _globals['_REPORTCALLSRESPONSE']._serialized_start=783
-  _globals['_REPORTCALLSRESPONSE']._serialized_end=856
-  _globals['_LISTSERVICESREQUEST']._serialized_start=858
-  _globals['_LISTSERVICESREQUEST']._serialized_end=879
-  _globals['_SERVICESTATUS']._serialized_start=882
-  _globals['_SERVICESTATUS']._serialized_end=1047
-  _globals['_LISTSERVICESRESPONSE']._serialized_start=1049
-  _globals['_LISTSERVICESRESPONSE']._serialized_end=1115
-  _globals['_LISTNODESREQUEST']._serialized_start=1117
-  _globals['_LISTNODESREQUEST']._serialized_end=1152
-  _globals['_NODESTATUS']._serialized_start=1155
-  _globals['_NODESTATUS']._serialized_end=1470
-  _globals['_LISTNODESRESPONSE']._serialized_start=1472
-  _globals['_LISTNODESRESPONSE']._serialized_end=1529
-  _globals['_DRAINNODEREQUEST']._serialized_start=1531
-  _globals['_DRAINNODEREQUEST']._serialized_end=1619
-  _globals['_DRAINNODERESPONSE']._serialized_start=1622
-  _globals['_DRAINNODERESPONSE']._serialized_end=1831
-  _globals['_UNDRAINNODEREQUEST']._serialized_start=1833
-  _globals['_UNDRAINNODEREQUEST']._serialized_end=1907
-  _globals['_UNDRAINNODERESPONSE']._serialized_start=1909
-  _globals['_UNDRAINNODERESPONSE']._serialized_end=1930
-  _globals['_BALANCESERVICE']._serialized_start=1933
-  _globals['_BALANCESERVICE']._serialized_end=2497
+  _globals['_REPORTLOADREQUEST']._serialized_start=150
+  _globals['_REPORTLOADREQUEST']._serialized_end=245
+  _globals['_GOODBYE']._serialized_start=247
+  _globals['_GOODBYE']._serialized_end=271
+  _globals['_REPORTLOADRESPONSE']._serialized_start=274
+  _globals['_REPORTLOADRESPONSE']._serialized_end=404
+  _globals['_WATCHROUTESREQUEST']._serialized_start=406
+  _globals['_WATCHROUTESREQUEST']._serialized_end=516
+  _globals['_SUBSCRIBE']._serialized_start=518
+  _globals['_SUBSCRIBE']._serialized_end=579
+  _globals['_TABLEACK']._serialized_start=581
+  _globals['_TABLEACK']._serialized_end=638
+  _globals['_WATCHROUTESRESPONSE']._serialized_start=640
+  _globals['_WATCHROUTESRESPONSE']._serialized_end=753
+  _globals['_REPORTCALLSREQUEST']._serialized_start=755
+  _globals['_REPORTCALLSREQUEST']._serialized_end=814
+  _globals['_REPORTCALLSRESPONSE']._serialized_start=816
+  _globals['_REPORTCALLSRESPONSE']._serialized_end=889
+  _globals['_LISTSERVICESREQUEST']._serialized_start=891
+  _globals['_LISTSERVICESREQUEST']._serialized_end=912
+  _globals['_SERVICESTATUS']._serialized_start=915
+  _globals['_SERVICESTATUS']._serialized_end=1080
+  _globals['_REFUSALCOUNT']._serialized_start=1083
+  _globals['_REFUSALCOUNT']._serialized_end=1231
+  _globals['_LISTSERVICESRESPONSE']._serialized_start=1234
+  _globals['_LISTSERVICESRESPONSE']._serialized_end=1365
+  _globals['_LISTNODESREQUEST']._serialized_start=1367
+  _globals['_LISTNODESREQUEST']._serialized_end=1402
+  _globals['_NODESTATUS']._serialized_start=1405
+  _globals['_NODESTATUS']._serialized_end=1720
+  _globals['_LISTNODESRESPONSE']._serialized_start=1722
+  _globals['_LISTNODESRESPONSE']._serialized_end=1779
+  _globals['_DRAINNODEREQUEST']._serialized_start=1781
+  _globals['_DRAINNODEREQUEST']._serialized_end=1869
+  _globals['_DRAINNODERESPONSE']._serialized_start=1872
+  _globals['_DRAINNODERESPONSE']._serialized_end=2081
+  _globals['_UNDRAINNODEREQUEST']._serialized_start=2083
+  _globals['_UNDRAINNODEREQUEST']._serialized_end=2157
+  _globals['_UNDRAINNODERESPONSE']._serialized_start=2159
+  _globals['_UNDRAINNODERESPONSE']._serialized_end=2180
+  _globals['_BALANCESERVICE']._serialized_start=2183
+  _globals['_BALANCESERVICE']._serialized_end=2747
 # @@protoc_insertion_point(module_scope)

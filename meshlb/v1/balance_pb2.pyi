@@ -1,4 +1,5 @@
 from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from meshlb.v1 import load_pb2 as _load_pb2
 from meshlb.v1 import routing_pb2 as _routing_pb2
 from google.protobuf.internal import containers as _containers
@@ -103,11 +104,31 @@ class ServiceStatus(_message.Message):
     picker: str
     def __init__(self, service: _Optional[str] = ..., node_count: _Optional[int] = ..., active_node_count: _Optional[int] = ..., client_count: _Optional[int] = ..., in_flight_count: _Optional[float] = ..., waiting_count: _Optional[int] = ..., picker: _Optional[str] = ...) -> None: ...
 
+class RefusalCount(_message.Message):
+    __slots__ = ("call", "reason", "count", "last_time", "last_identity", "last_peer")
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    LAST_TIME_FIELD_NUMBER: _ClassVar[int]
+    LAST_IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    LAST_PEER_FIELD_NUMBER: _ClassVar[int]
+    call: str
+    reason: str
+    count: int
+    last_time: _timestamp_pb2.Timestamp
+    last_identity: str
+    last_peer: str
+    def __init__(self, call: _Optional[str] = ..., reason: _Optional[str] = ..., count: _Optional[int] = ..., last_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_identity: _Optional[str] = ..., last_peer: _Optional[str] = ...) -> None: ...
+
 class ListServicesResponse(_message.Message):
-    __slots__ = ("services",)
+    __slots__ = ("services", "refusals", "slowed_count")
     SERVICES_FIELD_NUMBER: _ClassVar[int]
+    REFUSALS_FIELD_NUMBER: _ClassVar[int]
+    SLOWED_COUNT_FIELD_NUMBER: _ClassVar[int]
     services: _containers.RepeatedCompositeFieldContainer[ServiceStatus]
-    def __init__(self, services: _Optional[_Iterable[_Union[ServiceStatus, _Mapping]]] = ...) -> None: ...
+    refusals: _containers.RepeatedCompositeFieldContainer[RefusalCount]
+    slowed_count: int
+    def __init__(self, services: _Optional[_Iterable[_Union[ServiceStatus, _Mapping]]] = ..., refusals: _Optional[_Iterable[_Union[RefusalCount, _Mapping]]] = ..., slowed_count: _Optional[int] = ...) -> None: ...
 
 class ListNodesRequest(_message.Message):
     __slots__ = ("service",)

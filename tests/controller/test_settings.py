@@ -39,7 +39,7 @@ def test_all_faults_are_told_with_key_value_and_range():
 
     told = "\n".join(caught.value.faults)
     assert len(caught.value.faults) == 9
-    assert "controler = {}: not a key; known: controller, default, service" in told
+    assert "controler = {}: not a key; known: access, controller, default, service" in told
     assert "controller.tick_s = 0: from 0.01 to 10" in told
     assert "default.picker = 'fastest': one of dynamic_weight, expected_delay" in told
     assert "default.subset_size = 0: a whole number from 1 to 10000" in told
