@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
 import time
@@ -14,10 +15,17 @@ if __name__ == "__main__" or "meshlb-sidecar" in sys.argv[0]:
     # structlog loads rich, where that is installed, for tracebacks that are never drawn here: 4 MB.
     sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
 
+import structlog
+
 from meshlb import checks, logs, wire
 from meshlb.errors import InvalidInputError
 from meshlb.model import NodeInfo
+from meshlb.security import client_tls
+from meshlb.security.client_tls import Tls
+from meshlb.security.identity import is_loopback
 from sidecar.agent import Agent
+
+log = structlog.get_logger()
 
 
 class _Parser(argparse.ArgumentParser):
@@ -59,6 +67,22 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="say nothing of the node before its server first serves",
     )
+    for name, about in (
+        ("ca", "authority that signed the controllers' certificates"),
+        ("cert", "our own certificate, for the controllers"),
+        ("key", "its private key"),
+        ("token-file", "file with a bearer token, for the controllers"),
+        ("node-ca", "authority that signed the model server's certificate, if it has TLS"),
+        ("node-cert", "our own certificate, if the model server asks for one"),
+        ("node-key", "its private key"),
+    ):
+        variable = f"MESHLB_{name.upper().replace('-', '_')}"
+        made.add_argument(
+            f"--{name}",
+            metavar="FILE",
+            default=os.environ.get(variable, ""),
+            help=f"{about} ({variable})",
+        )
     made.add_argument("--log-level", default="info", choices=logs.LEVELS)
     return made
 
@@ -121,13 +145,47 @@ def _of_argument(fault: str) -> str:
     return f"--{field}"
 
 
-async def _run(args: argparse.Namespace, node: NodeInfo) -> None:
+def _tls(args: argparse.Namespace) -> tuple[Tls | None, Tls | None]:
+    """Return what is for the controllers, and for the server; None: plain text."""
+
+    def note(good: bool, text: str) -> None:
+        if good:
+            log.info("certificates_changed", files=text)
+        else:
+            log.error("certificates_not_taken", problem=text)
+
+    made: list[Tls | None] = []
+    for prefix in ("", "node_"):
+        ca, cert, key = (getattr(args, prefix + name) or None for name in ("ca", "cert", "key"))
+        made.append(Tls(ca=ca, cert=cert, key=key, note=note) if ca or cert or key else None)
+    client_tls.bearer(args.token_file)
+    for controller in args.controller.split(","):
+        if made[0] is None:
+            client_tls.check_bearer_way(controller, args.token_file)
+            if not is_loopback(checks.parse_address(controller)[0]):
+                log.warning(
+                    "plain_text",
+                    controller=controller,
+                    problem="reports go over the network as anybody could send them; --ca, --cert "
+                    "and --key make them our own",
+                )
+    return made[0], made[1]
+
+
+async def _run(args: argparse.Namespace, node: NodeInfo, tls: tuple[Tls | None, ...]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     agent = Agent(
-        node, args.controller.split(","), args.pid, args.drain_on_exit, args.join_when_serving
+        node,
+        args.controller.split(","),
+        args.pid,
+        args.drain_on_exit,
+        args.join_when_serving,
+        tls[0],
+        args.token_file,
+        tls[1],
     )
     await agent.run(stop)
 
@@ -138,11 +196,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     logs.configure(args.log_level)
     try:
         node = node_info(args, time.time_ns() // 1000)
+        tls = _tls(args)
     except InvalidInputError as error:
         for fault in error.faults:
             print(f"meshlb-sidecar: {fault}", file=sys.stderr)  # noqa: T201
         return 2
-    asyncio.run(_run(args, node))
+    asyncio.run(_run(args, node, tls))
     return 0
 
 

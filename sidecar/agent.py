@@ -13,6 +13,7 @@ import structlog
 
 from meshlb import plugins, wire
 from meshlb.model import Health, NodeInfo
+from meshlb.security.client_tls import Tls
 from sidecar import signals
 from sidecar.probes import Node, Probe
 from sidecar.report_stream import ReportStream
@@ -38,11 +39,25 @@ class Agent:
         pid: int | None,
         drain_on_exit: bool,
         join_when_serving: bool = False,
+        tls: Tls | None = None,
+        token_file: str = "",
+        node_tls: Tls | None = None,
     ) -> None:
-        """``pid`` is the server's process, None to look for it by its port."""
+        """``pid`` is the server's process, None to look for it by its port.
+
+        ``tls`` and ``token_file`` are for the controllers, ``node_tls`` for the server; None:
+        plain text.
+        """
         self._info = node
         self._drain = drain_on_exit
-        self._node = Node(node.address, pid, IDLE_INTERVAL_S, starting=join_when_serving)
+        self._node = Node(
+            node.address,
+            pid,
+            IDLE_INTERVAL_S,
+            starting=join_when_serving,
+            authority=node.authority,
+            tls=node_tls,
+        )
         self._probes: dict[str, Probe] = {}
         self._failed: dict[str, str] = {}
         for name in plugins.names(PROBES):
@@ -52,10 +67,10 @@ class Agent:
                 log.warning("probe_failed", probe=name, problem=repr(error))
         self._report = signals.merged(node, {}, time.time())[0]
         self._ordered = asyncio.Event()
-        self._slots = Slots(node.address)
+        self._slots = Slots(self._node)
         rng = random.Random()
         self._streams = [
-            ReportStream(c, lambda: self._report, self._ordered.set, rng)
+            ReportStream(c, lambda: self._report, self._ordered.set, rng, tls, token_file)
             for c in dict.fromkeys(controllers)
         ]
 

@@ -16,12 +16,21 @@ import grpc
 import grpc.aio
 import structlog
 
+from meshlb.security import diagnose
+from meshlb.security.client_tls import Tls, bearer
 from meshlb.v1 import balance_pb2, balance_pb2_grpc, load_pb2
 from meshlb.wire_time import seconds
+from sidecar import dial
 
 FIRST_DELAY_S, LAST_DELAY_S = 0.2, 5.0
 REFUSED_DELAY_S, REFUSED_LAST_S = 5.0, 30.0
-REFUSALS = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.ALREADY_EXISTS)
+REFUSALS = (
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.ALREADY_EXISTS,
+    grpc.StatusCode.UNAUTHENTICATED,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+)
 FIRST_INTERVAL_S, LEAST_INTERVAL_S, MOST_INTERVAL_S = 1.0, 0.02, 60.0
 """Kept until an order comes, and the bounds within which orders are followed."""
 OPTIONS = (
@@ -46,6 +55,8 @@ class ReportStream:
         report: Callable[[], load_pb2.LoadReport],
         ordered: Callable[[], object],
         rng: random.Random,
+        tls: Tls | None = None,
+        token_file: str = "",
     ) -> None:
         """``report`` returns the node's state now; ``ordered`` is called after each order."""
         self.controller = controller
@@ -54,6 +65,10 @@ class ReportStream:
         self._report = report
         self._ordered = ordered
         self._rng = rng
+        self._tls = tls
+        self._token_file = token_file
+        self._generation = 0
+        """Of the certificates that the channel was opened with."""
         self._goodbye: balance_pb2.Goodbye | None = None
         self._wake = asyncio.Event()
         self._told = ""
@@ -71,28 +86,41 @@ class ReportStream:
 
     async def run(self) -> None:
         """Report until goodbye is said."""
-        async with grpc.aio.insecure_channel(self.controller, OPTIONS) as channel:
-            stub = balance_pb2_grpc.BalanceServiceStub(channel)
-            while True:
-                refused = False
-                try:
-                    await self._one_stream(stub)
-                    self._tell("controller_lost", "the stream ended", "ended")
-                except grpc.aio.AioRpcError as error:
-                    refused = error.code() in REFUSALS
-                    self._tell_end(error, refused)
-                except Exception as error:
-                    self._tell("controller_lost", repr(error), type(error).__name__)
-                self.interval_s = None
-                if self._goodbye is not None:
-                    return
-                await self._back_off(refused)
-                if self._goodbye is not None:
-                    return  # nobody there to hear it
+        goes_on = True
+        while goes_on:
+            self._generation = self._current()
+            async with dial.controller(self.controller, self._tls, OPTIONS) as channel:
+                goes_on = await self._on_channel(balance_pb2_grpc.BalanceServiceStub(channel))
+
+    async def _on_channel(self, stub: Any) -> bool:
+        """Report until goodbye is said (False), or the certificates have changed (True)."""
+        while True:
+            refused = False
+            try:
+                await self._one_stream(stub)
+                if self._current() != self._generation and self._goodbye is None:
+                    return True
+                self._tell("controller_lost", "the stream ended", "ended")
+            except grpc.aio.AioRpcError as error:
+                refused = error.code() in REFUSALS
+                await self._tell_end(error, refused)
+            except Exception as error:
+                self._tell("controller_lost", repr(error), type(error).__name__)
+            self.interval_s = None
+            if self._goodbye is not None:
+                return False
+            await self._back_off(refused)
+            if self._goodbye is not None:
+                return False  # nobody there to hear it
+            if self._current() != self._generation:
+                return True
+
+    def _current(self) -> int:
+        return 0 if self._tls is None else self._tls.current()[0]
 
     async def _one_stream(self, stub: Any) -> None:
         """Report over one stream until it ends; raises AioRpcError if it ends badly."""
-        call = stub.ReportLoad()
+        call = stub.ReportLoad(metadata=bearer(self._token_file) or None)
         orders = asyncio.create_task(self._take_orders(call))
         orders.add_done_callback(lambda _: self._wake.set())
         loop = asyncio.get_running_loop()
@@ -111,6 +139,8 @@ class ReportStream:
                 except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
                     break  # the call is over, and its end is told by the orders
                 await self._until_due(sent_at, orders)
+                if self._goodbye is None and self._current() != self._generation:
+                    return  # the next stream begins at once, with the new ones
             await orders
         finally:
             call.cancel()
@@ -145,8 +175,12 @@ class ReportStream:
                          controller=self.controller)  # fmt: skip
             self._ordered()
 
-    def _tell_end(self, error: grpc.aio.AioRpcError, refused: bool) -> None:
+    async def _tell_end(self, error: grpc.aio.AioRpcError, refused: bool) -> None:
         code, details = error.code().name, error.details() or ""
+        if error.code() is grpc.StatusCode.UNAVAILABLE and f"{code} " != self._told:
+            files = None if self._tls is None else self._tls.files
+            why = await asyncio.to_thread(diagnose.why, self.controller, files)
+            details = why or details
         # Of a refusal the reason is the news; of a loss the code alone, since its texts vary.
         reason = details.partition(":")[0] if refused else ""
         event = "report_refused" if refused else "controller_lost"

@@ -9,6 +9,8 @@ import grpc.aio
 import structlog
 
 from meshlb.v1 import slots_pb2, slots_pb2_grpc
+from sidecar import dial
+from sidecar.probes import Node
 
 LIMIT_S = 0.5
 AGAIN_S = 30.0
@@ -21,10 +23,10 @@ log = structlog.get_logger()
 class Slots:
     """One server's slots: as it was started, or as ordered."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, node: Node) -> None:
         self.applied: int | None = None
         """What the server has by order; None: what it was started with."""
-        self._address = address
+        self._node = node
         self._before: int | None = None
         self._not_before = 0.0
 
@@ -35,9 +37,7 @@ class Slots:
         if ordered == self.applied or wanted is None or now < self._not_before:
             return
         try:
-            async with grpc.aio.insecure_channel(
-                self._address, (("grpc.enable_http_proxy", 0),)
-            ) as channel:
+            async with dial.server(self._node, (("grpc.enable_http_proxy", 0),)) as channel:
                 answer = await slots_pb2_grpc.SlotServiceStub(channel).SetSlots(
                     slots_pb2.SetSlotsRequest(slot_count=wanted), timeout=LIMIT_S
                 )

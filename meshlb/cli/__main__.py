@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import meshlb
 from meshlb import cli
-from meshlb.errors import ConflictError, InvalidInputError, MeshlbError
+from meshlb.errors import ConflictError, DeniedError, InvalidInputError, MeshlbError
 
 
 def parser() -> argparse.ArgumentParser:
@@ -19,7 +19,7 @@ def parser() -> argparse.ArgumentParser:
         prog="meshlb",
         description="Load balancing and scaling for gRPC model servers, nothing in the path.",
         epilog="exit codes: 0 done, 1 failed or no controller there, 2 called wrongly, "
-        "3 refused as things stand",
+        "3 refused as things stand, or not allowed",
     )
     made.add_argument("--version", action="version", version=f"meshlb {meshlb.__version__}")
     commands = made.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for fault in error.faults:
             print(f"meshlb: {fault}", file=sys.stderr)
         return 2
-    except ConflictError as error:
+    except (ConflictError, DeniedError) as error:
         print(f"meshlb: {error}", file=sys.stderr)
         return 3
     except MeshlbError as error:

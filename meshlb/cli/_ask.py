@@ -12,10 +12,14 @@ import grpc
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
-from meshlb.checks import parse_address
-from meshlb.errors import ConflictError, InvalidInputError, UnavailableError
+from meshlb.cli import _place
+from meshlb.cli._place import Place, place
+from meshlb.errors import ConflictError, DeniedError, InvalidInputError, UnavailableError
 from meshlb.v1 import balance_pb2_grpc, scale_pb2_grpc
 
+__all__ = [
+    "LIMIT_S", "Place", "arguments", "as_json", "ask", "ask_scale", "failed", "place", "table",
+]  # fmt: skip
 T = TypeVar("T")
 LIMIT_S = 10.0
 _REASON = re.compile(r"([A-Z][A-Z0-9_]*): (.*)", re.DOTALL)
@@ -26,6 +30,7 @@ _WRONG = (
     grpc.StatusCode.NOT_FOUND,
     grpc.StatusCode.OUT_OF_RANGE,
 )
+_DENIED = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 _REFUSED = (
     grpc.StatusCode.ABORTED,
     grpc.StatusCode.FAILED_PRECONDITION,
@@ -34,40 +39,38 @@ _REFUSED = (
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --controller and --json."""
-    parser.add_argument(
-        "--controller", default="127.0.0.1:7700", metavar="HOST:PORT", help="default %(default)s"
-    )
+    """Add --json, where the controller is, and what to prove oneself with."""
+    _place.arguments(parser)
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 
 
-def ask(address: str, call: Callable[[balance_pb2_grpc.BalanceServiceStub], T]) -> T:
+def ask(place: Place, call: Callable[[balance_pb2_grpc.BalanceServiceStub], T]) -> T:
     """Return what the call to BalanceService returns; raise as ``failed`` says if it fails."""
-    with _link(address) as channel:
+    with _link(place) as channel:
         return call(balance_pb2_grpc.BalanceServiceStub(channel))
 
 
-def ask_scale(address: str, call: Callable[[scale_pb2_grpc.ScaleServiceStub], T]) -> T:
+def ask_scale(place: Place, call: Callable[[scale_pb2_grpc.ScaleServiceStub], T]) -> T:
     """Return what the call to ScaleService returns; raise as ``failed`` says if it fails."""
-    with _link(address) as channel:
+    with _link(place) as channel:
         return call(scale_pb2_grpc.ScaleServiceStub(channel))
 
 
 @contextmanager
-def _link(address: str) -> Iterator[grpc.Channel]:
-    parse_address(address)
-    with grpc.insecure_channel(address) as channel:
+def _link(place: Place) -> Iterator[grpc.Channel]:
+    with place.channel() as channel:
         try:
             yield channel
         except grpc.RpcError as error:
-            failed(address, error)
+            failed(place, error)
 
 
-def failed(address: str, error: Any) -> NoReturn:
+def failed(place: Place, error: Any) -> NoReturn:
     """Raise the error that a gRPC error means, with the controller's own words.
 
     InvalidInputError (exit code 2) for what the caller got wrong, ConflictError (3) for what the
-    controller refuses as things stand, UnavailableError (1) if it is not there or cannot do it.
+    controller refuses as things stand and DeniedError (3) for what the caller may not do,
+    UnavailableError (1) if it is not there or cannot do it.
     """
     code, told = error.code(), str(error.details())
     match = _REASON.fullmatch(told)
@@ -76,10 +79,15 @@ def failed(address: str, error: Any) -> NoReturn:
         raise InvalidInputError(_FAULTS.split(text), reason=reason) from error
     if code in _REFUSED:
         raise ConflictError(text, reason=reason) from error
-    at = f"controller = {address!r}: "
+    at = f"controller = {place!r}: "
+    if code in _DENIED:
+        raise DeniedError(f"{at}{text}", reason=reason) from error
     if code is grpc.StatusCode.UNIMPLEMENTED:
         raise UnavailableError(f"{at}it does not know this call; is it older than this command?")
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED) and not match:
+        why = place.why_not()
+        if why is not None:
+            raise UnavailableError(f"{at}{why}") from error
         raise UnavailableError(
             f"{at}{code.name}, {told}; is it running there? (meshlb controller)"
         ) from error

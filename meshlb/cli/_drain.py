@@ -21,7 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     _ask.arguments(parser)
 
 
-def service_of(address: str, node_id: str, service: str) -> str:
+def service_of(place: _ask.Place, node_id: str, service: str) -> str:
     """Return the service that has the node, ``service`` if that is told.
 
     Raises InvalidInputError if no service has such a node, or several have.
@@ -29,7 +29,7 @@ def service_of(address: str, node_id: str, service: str) -> str:
     if service:
         return service
     asked = balance_pb2.ListNodesRequest()
-    nodes = _ask.ask(address, lambda s: s.ListNodes(asked, timeout=_ask.LIMIT_S)).nodes
+    nodes = _ask.ask(place, lambda s: s.ListNodes(asked, timeout=_ask.LIMIT_S)).nodes
     services: list[str] = sorted({one.node.service for one in nodes if one.node.node_id == node_id})
     if len(services) == 1:
         return services[0]

@@ -74,7 +74,7 @@ def run_set(args: argparse.Namespace) -> int:
     answer = changed(args, request.request_id, lambda s: s.SetScale(request, timeout=_ask.LIMIT_S))
     scale = answer.scale
     if wait_s is not None:
-        scale = until_reached(args.controller, args.service, request.manual, wait_s)
+        scale = until_reached(_ask.place(args), args.service, request.manual, wait_s)
     if args.json:
         print(_ask.as_json(scale))
         return 0
@@ -137,11 +137,11 @@ def changed(
 ) -> T:
     """Make a change; ask twice if nobody knows whether it was made, as its name allows."""
     try:
-        return _ask.ask_scale(args.controller, call)
+        return _ask.ask_scale(_ask.place(args), call)
     except UnavailableError:
         time.sleep(RETRY_S)
     try:
-        return _ask.ask_scale(args.controller, call)
+        return _ask.ask_scale(_ask.place(args), call)
     except UnavailableError as error:
         # With --for the same words ask for another end, and so for another change.
         again = "" if getattr(args, "span", None) else f"; to repeat it safely: --request-id {name}"
@@ -149,7 +149,7 @@ def changed(
 
 
 def until_reached(
-    address: str, service: str, manual: scale_pb2.ManualScale, limit_s: float
+    place: _ask.Place, service: str, manual: scale_pb2.ManualScale, limit_s: float
 ) -> scale_pb2.ScaleStatus:
     """Return the state in which as many nodes are ready as wanted, and none starts or drains.
 
@@ -160,7 +160,7 @@ def until_reached(
     give_up = time.monotonic() + limit_s
     told = "nothing heard"
     while (left := give_up - time.monotonic()) > 0:
-        with grpc.insecure_channel(address) as channel:
+        with place.channel() as channel:
             stub = scale_pb2_grpc.ScaleServiceStub(channel)
             request = scale_pb2.WatchScaleRequest(service=service)
             try:
@@ -179,7 +179,7 @@ def until_reached(
                     grpc.StatusCode.DEADLINE_EXCEEDED,
                     grpc.StatusCode.CANCELLED,
                 ):
-                    _ask.failed(address, error)
+                    _ask.failed(place, error)
         time.sleep(min(RETRY_S, max(0.0, give_up - time.monotonic())))
     raise UnavailableError(f"--wait: not reached in {_times.length(limit_s)}: {told}")
 

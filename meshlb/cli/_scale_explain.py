@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
             return decision, decision, scale
         return decision, next(moved, None), scale
 
-    found = _ask.ask_scale(args.controller, look)
+    found = _ask.ask_scale(_ask.place(args), look)
     if found is None:
         when = "yet" if at is None else f"at or before {_times.clock(at, now)}"
         raise UnavailableError(f"service = {args.service!r}: no decision is recorded {when}")
@@ -102,7 +102,7 @@ def _changes(args: argparse.Namespace, now: datetime) -> int:
         service=args.service, since_time=_times.stamp(since), limit=10_000, changes_only=True
     )
     answer = _ask.ask_scale(
-        args.controller, lambda s: s.ListScaleDecisions(request, timeout=_ask.LIMIT_S)
+        _ask.place(args), lambda s: s.ListScaleDecisions(request, timeout=_ask.LIMIT_S)
     )
     if args.json:
         print(_ask.as_json(answer))

@@ -30,7 +30,7 @@ def run_policy(args: argparse.Namespace) -> int:
             raise InvalidInputError("--etag, --request-id: only together with --put FILE")
         asked = scale_pb2.GetScalePolicyRequest(service=args.service)
         found = _ask.ask_scale(
-            args.controller, lambda s: s.GetScalePolicy(asked, timeout=_ask.LIMIT_S)
+            _ask.place(args), lambda s: s.GetScalePolicy(asked, timeout=_ask.LIMIT_S)
         )
         if args.json:
             print(_ask.as_json(found))
@@ -75,7 +75,7 @@ def run_preview(args: argparse.Namespace) -> int:
     # It computes over the whole record, so that takes longer than other questions.
     with _policy_file.keys_in_faults():
         answer = _ask.ask_scale(
-            args.controller, lambda s: s.PreviewScalePolicy(request, timeout=60)
+            _ask.place(args), lambda s: s.PreviewScalePolicy(request, timeout=60)
         )
     print(_ask.as_json(answer) if args.json else preview(answer, args.service, all_rows=args.all))
     return 0

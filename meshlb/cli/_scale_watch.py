@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 
 import grpc
 
-from meshlb.checks import parse_address
 from meshlb.cli import _ask, _scale_text, _text
 from meshlb.errors import UnavailableError
 from meshlb.v1 import scale_pb2, scale_pb2_grpc
@@ -26,12 +25,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print until interrupted; a controller that went is waited for, for a minute."""
-    parse_address(args.controller)
     request = scale_pb2.WatchScaleRequest(service=args.service)
     shown: dict[str, str] = {}
     heard, gone = time.monotonic(), False
     while True:
-        with grpc.insecure_channel(args.controller) as channel:
+        with _ask.place(args).channel() as channel:
             problem = "the stream ended"
             try:
                 for message in scale_pb2_grpc.ScaleServiceStub(channel).WatchScale(request):
@@ -39,9 +37,10 @@ def run(args: argparse.Namespace) -> int:
                     _print(message.scale, shown, as_json=args.json)
             except grpc.RpcError as error:
                 if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
-                    _ask.failed(args.controller, error)
+                    _ask.failed(_ask.place(args), error)
                 problem = str(error.details())
         if not shown or time.monotonic() - heard > PATIENCE_S:
+            problem = _ask.place(args).why_not() or problem
             raise UnavailableError(
                 f"controller = {args.controller!r}: {problem}; is it running there? "
                 "(meshlb controller)"

@@ -39,7 +39,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Order it, and print how far it has come until it is done."""
     limit_s = None if args.limit is None else _times.span(args.limit, "--limit")
-    service = _drain.service_of(args.controller, args.node, args.service)
+    service = _drain.service_of(_ask.place(args), args.node, args.service)
     request = balance_pb2.DrainNodeRequest(
         service=service, node_id=args.node, request_id=args.request_id or str(uuid.uuid4()),
         reason=args.reason,
@@ -62,7 +62,7 @@ def _follow(
     while True:
         problem = "the stream ended"
         try:
-            with grpc.insecure_channel(args.controller) as channel:
+            with _ask.place(args).channel() as channel:
                 left = None if give_up is None else max(0.001, give_up - time.monotonic())
                 stub = balance_pb2_grpc.BalanceServiceStub(channel)
                 for told in stub.DrainNode(request, timeout=left):
@@ -88,7 +88,7 @@ def _follow(
             # An order that was given outlives the stream, and a controller that comes again
             # goes on with it: asking again with the same request_id only listens.
             if not ordered or error.code() is not grpc.StatusCode.UNAVAILABLE:
-                _ask.failed(args.controller, error)
+                _ask.failed(_ask.place(args), error)
             problem = str(error.details())
         if time.monotonic() - heard > PATIENCE_S:
             raise UnavailableError(f"controller = {args.controller!r}: {problem}")

@@ -25,7 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print them."""
     request = balance_pb2.ListNodesRequest(service=args.service)
-    answer = _ask.ask(args.controller, lambda s: s.ListNodes(request, timeout=_ask.LIMIT_S))
+    answer = _ask.ask(_ask.place(args), lambda s: s.ListNodes(request, timeout=_ask.LIMIT_S))
     if args.json:
         print(json_format.MessageToJson(answer, always_print_fields_with_no_presence=True))
         return 0

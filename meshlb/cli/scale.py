@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
 def _get(args: argparse.Namespace) -> int:
     if args.service:
         one = scale_pb2.GetScaleRequest(service=args.service)
-        found = _ask.ask_scale(args.controller, lambda s: s.GetScale(one, timeout=_ask.LIMIT_S))
+        found = _ask.ask_scale(_ask.place(args), lambda s: s.GetScale(one, timeout=_ask.LIMIT_S))
         print(
             _ask.as_json(found.scale)
             if args.json
@@ -84,7 +84,7 @@ def _get(args: argparse.Namespace) -> int:
         )
         return 0
     asked = scale_pb2.ListScalesRequest()
-    listed = _ask.ask_scale(args.controller, lambda s: s.ListScales(asked, timeout=_ask.LIMIT_S))
+    listed = _ask.ask_scale(_ask.place(args), lambda s: s.ListScales(asked, timeout=_ask.LIMIT_S))
     if args.json:
         print(_ask.as_json(listed))
     elif listed.scales:

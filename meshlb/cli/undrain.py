@@ -16,10 +16,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Order it."""
-    service = _drain.service_of(args.controller, args.node, args.service)
+    service = _drain.service_of(_ask.place(args), args.node, args.service)
     request = balance_pb2.UndrainNodeRequest(
         service=service, node_id=args.node, request_id=args.request_id or str(uuid.uuid4())
     )
-    answer = _ask.ask(args.controller, lambda s: s.UndrainNode(request, timeout=_ask.LIMIT_S))
+    answer = _ask.ask(_ask.place(args), lambda s: s.UndrainNode(request, timeout=_ask.LIMIT_S))
     print(_ask.as_json(answer) if args.json else f"{args.node}: gets new calls again")
     return 0

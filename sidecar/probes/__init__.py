@@ -20,6 +20,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from meshlb.security.client_tls import Tls
+
 
 @dataclass(slots=True)
 class Node:
@@ -35,6 +37,10 @@ class Node:
     """The server is not up yet, and its first moment is waited for; changes while running."""
     draining: bool = False
     """A controller has withdrawn it; changes while running."""
+    authority: str = ""
+    """HTTP/2 authority and TLS name; empty: the address."""
+    tls: Tls | None = None
+    """How it is dialled; None: in plain text."""
 
 
 class Probe(Protocol):

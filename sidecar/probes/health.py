@@ -14,6 +14,7 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from meshlb.model import Health
+from sidecar import dial
 from sidecar.probes import Node
 
 PERIOD_S = 1.0
@@ -68,7 +69,7 @@ class Probe:
                 await asyncio.sleep(STARTING_PERIOD_S if self._node.starting else PERIOD_S)
 
     def _channel(self) -> grpc.aio.Channel:
-        return grpc.aio.insecure_channel(self._node.address, _OPTIONS)
+        return dial.server(self._node, _OPTIONS)
 
     async def _check(self, channel: grpc.aio.Channel) -> Health | None:
         """Return what one check says; None: no answer in time."""

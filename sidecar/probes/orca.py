@@ -17,6 +17,7 @@ import structlog
 
 from meshlb.model import LatencyBucket
 from meshlb.orca import keys
+from sidecar import dial
 from sidecar.probes import Node
 
 METHOD = "/xds.service.orca.v3.OpenRcaService/StreamCoreMetrics"
@@ -80,7 +81,7 @@ class Probe:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _follow(self, request_type: Any, report_type: Any) -> None:
-        async with grpc.aio.insecure_channel(self._node.address, _OPTIONS) as channel:
+        async with dial.server(self._node, _OPTIONS) as channel:
             stream = channel.unary_stream(
                 METHOD,
                 request_serializer=request_type.SerializeToString,

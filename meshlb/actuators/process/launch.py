@@ -129,6 +129,7 @@ def sidecar(entry: Entry, params: Params, service: str, log: Path) -> None:
         command += ["--slots", str(entry.slots)]
     if params.zone:
         command += ["--zone", params.zone]
+    command += params.sidecar_args
     _start(command, {}, None, log, entry.sidecar)
 
 

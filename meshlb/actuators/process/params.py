@@ -23,6 +23,8 @@ class Params:
     {service} {slots}`` are filled in, and {port} or {address} must be there, or in ``env``."""
     sidecar: bool = True
     """Start a sidecar beside each server. False: servers report by themselves."""
+    sidecar_args: Sequence[str] = ()
+    """More arguments of each sidecar, such as its certificates."""
     host: str = "127.0.0.1"
     """Where servers listen and clients dial."""
     slots: int | None = None
@@ -78,6 +80,8 @@ class Params:
                 found.append(f"{name} = {getattr(self, name)!r}: from {least:g} to {most:g}")
         if not found and self.backoff_max_s < self.backoff_s:
             found.append(f"backoff_max_s = {self.backoff_max_s!r}: at least backoff_s")
+        if not _texts(self.sidecar_args):
+            found.append(f"sidecar_args = {self.sidecar_args!r}: a list of texts")
         if not isinstance(self.sidecar, bool):
             found.append(f"sidecar = {self.sidecar!r}: true or false")
         if self.resize not in RESIZES:
