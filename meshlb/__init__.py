@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from meshlb import aio as aio
     from meshlb.client.channel import insecure_channel as insecure_channel
     from meshlb.client.channel import secure_channel as secure_channel
+    from meshlb.security.client_tls import tls as tls
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "aio", "insecure_channel", "secure_channel"]
+__all__ = ["__version__", "aio", "insecure_channel", "secure_channel", "tls"]
 
 _HOMES = {
     "insecure_channel": "meshlb.client.channel",
     "secure_channel": "meshlb.client.channel",
+    "tls": "meshlb.security.client_tls",
 }
 
 

@@ -26,6 +26,7 @@ from meshlb.client.options import parse as parse_options
 from meshlb.client.target import parse as parse_target
 from meshlb.client.view import View
 from meshlb.errors import InvalidInputError
+from meshlb.security.client_tls import Credentials
 
 Connectivity = grpc.ChannelConnectivity
 
@@ -46,18 +47,19 @@ def insecure_channel(
 
 def secure_channel(
     target: str,
-    credentials: grpc.ChannelCredentials,
+    credentials: Credentials,
     options: Sequence[tuple[str, Any]] | None = None,
     compression: grpc.Compression | None = None,
     interceptors: Sequence[grpc.aio.ClientInterceptor] | None = None,
 ) -> grpc.aio.Channel:
     """Return the same over TLS: ``credentials`` are for nodes and controllers alike.
 
+    Those of ``meshlb.tls`` follow their files; gRPC's own stay as they are for ever.
     The option ``meshlb.controller_credentials`` gives controllers their own; None is plain text.
     """
-    if not isinstance(credentials, grpc.ChannelCredentials):
+    if not isinstance(credentials, Credentials):
         raise InvalidInputError(
-            f"credentials = {type(credentials).__name__}: grpc.ChannelCredentials",
+            f"credentials = {type(credentials).__name__}: meshlb.tls or grpc.ChannelCredentials",
             reason="INVALID_OPTION",
         )
     return AioMeshChannel(target, credentials, parse_options(options), compression, interceptors)
@@ -100,7 +102,7 @@ class AioMeshChannel(grpc.aio.Channel):
     def __init__(
         self,
         target: str,
-        credentials: grpc.ChannelCredentials | None,
+        credentials: Credentials | None,
         options: Options,
         compression: grpc.Compression | None,
         interceptors: Sequence[grpc.aio.ClientInterceptor] | None,

@@ -18,6 +18,7 @@ import grpc.aio
 from meshlb.client.link import HEALTH_CHECK, NO_ANSWER, PROBE_S, node_options
 from meshlb.client.node import LinkState, Node
 from meshlb.client.routes import Routes
+from meshlb.security.client_tls import Credentials, channel_credentials
 
 _READY = grpc.ChannelConnectivity.READY
 _STATES = {
@@ -33,7 +34,10 @@ CLOSES_IN_S = 0.2
 class AioLink:
     """A link as ``Routes`` wants it; all but ``close`` belong to the loop."""
 
-    __slots__ = ("_closing", "_loop", "_node", "_probing", "_routes", "_watching", "channel")
+    __slots__ = (
+        "_closing", "_loop", "_node", "_probing", "_retired", "_routes", "_succeeded", "_watching",
+        "channel",
+    )  # fmt: skip
 
     def __init__(self, routes: Routes, node: Node, channel: grpc.aio.Channel) -> None:
         self.channel: Any = channel
@@ -43,6 +47,18 @@ class AioLink:
         self._watching: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._probing: asyncio.Task[None] | None = None
+        self._retired = False
+        self._succeeded: Callable[[], None] | None = None
+        """Called once connected, of a link that is to take another's place."""
+
+    def succeed(self, ready: Callable[[], None]) -> None:
+        """Begin to connect; call ``ready`` once connected, and say nothing of the node before."""
+        self._succeeded = ready
+        self._watching = self._loop.create_task(self._watch())
+
+    def retire(self) -> None:
+        """Say nothing of the node any more; gRPC closes the channel when its calls have ended."""
+        self._retired = True
 
     def connect(self) -> None:
         """Begin to connect, and say so."""
@@ -110,9 +126,14 @@ class AioLink:
 
         The watch tells changes only, and a failed call may contradict what it told last.
         """
-        if self._closing is not None:
+        if self._closing is not None or self._retired:
             return None
         state: grpc.ChannelConnectivity = self.channel.get_state(try_to_connect=True)
+        if self._succeeded is not None:
+            if state is _READY:
+                ready, self._succeeded = self._succeeded, None
+                ready()
+            return state
         # A node that fails stays down while it is being connected to again.
         if (
             state is not grpc.ChannelConnectivity.CONNECTING
@@ -138,7 +159,7 @@ class AioLink:
 
 
 def opener(
-    credentials: grpc.ChannelCredentials | None,
+    credentials: Credentials | None,
     options: tuple[tuple[str, Any], ...],
     compression: grpc.Compression | None,
 ) -> Any:
@@ -149,7 +170,9 @@ def opener(
         channel = (
             grpc.aio.insecure_channel(node.info.address, named, compression)
             if credentials is None
-            else grpc.aio.secure_channel(node.info.address, credentials, named, compression)
+            else grpc.aio.secure_channel(
+                node.info.address, channel_credentials(credentials), named, compression
+            )
         )
         return AioLink(routes, node, channel)
 

@@ -24,6 +24,7 @@ from meshlb.client.target import parse as parse_target
 from meshlb.client.unary_call import UnaryUnary
 from meshlb.client.view import View
 from meshlb.errors import InvalidInputError
+from meshlb.security.client_tls import Credentials
 
 Connectivity = grpc.ChannelConnectivity
 _STATES = {
@@ -49,17 +50,18 @@ def insecure_channel(
 
 def secure_channel(
     target: str,
-    credentials: grpc.ChannelCredentials,
+    credentials: Credentials,
     options: Sequence[tuple[str, Any]] | None = None,
     compression: grpc.Compression | None = None,
 ) -> grpc.Channel:
     """Return the same over TLS: ``credentials`` are for nodes and controllers alike.
 
+    Those of ``meshlb.tls`` follow their files; gRPC's own stay as they are for ever.
     The option ``meshlb.controller_credentials`` gives controllers their own; None is plain text.
     """
-    if not isinstance(credentials, grpc.ChannelCredentials):
+    if not isinstance(credentials, Credentials):
         raise InvalidInputError(
-            f"credentials = {type(credentials).__name__}: grpc.ChannelCredentials",
+            f"credentials = {type(credentials).__name__}: meshlb.tls or grpc.ChannelCredentials",
             reason="INVALID_OPTION",
         )
     return MeshChannel(target, credentials, parse_options(options), compression)
@@ -71,7 +73,7 @@ class MeshChannel(grpc.Channel):
     def __init__(
         self,
         target: str,
-        credentials: grpc.ChannelCredentials | None,
+        credentials: Credentials | None,
         options: Options,
         compression: grpc.Compression | None,
     ) -> None:

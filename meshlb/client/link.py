@@ -16,6 +16,7 @@ import grpc
 
 from meshlb.client.node import LinkState, Node
 from meshlb.client.routes import Routes
+from meshlb.security.client_tls import Credentials, channel_credentials
 
 HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 PROBE_S = 1.0
@@ -38,6 +39,7 @@ class ThreadLink:
         "_lock",
         "_node",
         "_routes",
+        "_succeeded",
         "_watched_until",
         "_watching",
         "channel",
@@ -54,6 +56,20 @@ class ThreadLink:
         self._watching = False
         self._watched_until = 0.0
         self._closed = False
+        self._succeeded: Callable[[], None] | None = None
+        """Called once connected, of a link that is to take another's place."""
+
+    def succeed(self, ready: Callable[[], None]) -> None:
+        """Begin to connect; call ``ready`` once connected, and say nothing of the node before."""
+        self._succeeded = ready
+        self._watch()
+
+    def retire(self) -> None:
+        """Say nothing of the node any more; gRPC closes the channel when its calls have ended."""
+        with self._lock:
+            self._closed = True
+        with contextlib.suppress(ValueError):
+            self.channel.unsubscribe(self._changed)
 
     def connect(self) -> None:
         """Begin to connect, and say so."""
@@ -130,13 +146,19 @@ class ThreadLink:
                 self._watched_until = time.monotonic() + POLL_ENDS_S
             with contextlib.suppress(ValueError):
                 self.channel.unsubscribe(self._changed)
+            if self._succeeded is not None:
+                ready, self._succeeded = self._succeeded, None
+                ready()
+                return
             self._routes.link_changed(self._node, self, LinkState.READY)
+        elif self._succeeded is not None:
+            return
         elif state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
             self._routes.link_changed(self._node, self, LinkState.DOWN)
 
 
 def opener(
-    credentials: grpc.ChannelCredentials | None,
+    credentials: Credentials | None,
     options: tuple[tuple[str, Any], ...],
     compression: grpc.Compression | None,
 ) -> Any:
@@ -147,7 +169,9 @@ def opener(
         channel = (
             grpc.insecure_channel(node.info.address, named, compression)
             if credentials is None
-            else grpc.secure_channel(node.info.address, credentials, named, compression)
+            else grpc.secure_channel(
+                node.info.address, channel_credentials(credentials), named, compression
+            )
         )
         return ThreadLink(routes, node, channel)
 

@@ -27,6 +27,7 @@ class Method:
     """What the four multi-callables have in common."""
 
     __slots__ = (
+        "__weakref__",
         "_arguments", "_group", "arity", "attempt_limit", "by_link", "calls", "hedge", "idle_s",
         "name", "owner", "policy", "priority", "resume", "timeout_s", "view", "waits",
     )  # fmt: skip
@@ -66,6 +67,7 @@ class Method:
         self.owner: Any = None
         """The channel, which must live while a stub does: generated stubs hold nothing else."""
         self._group = group
+        group.register(self)
         self._arguments = (name, serializer, deserializer)
 
     @property

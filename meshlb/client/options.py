@@ -2,7 +2,7 @@
 
 Ours: ``meshlb.picker`` (name), ``meshlb.picker_params`` (dict), ``meshlb.zone`` (text),
 ``meshlb.resume`` ({method: hook}), ``meshlb.priority`` (text), ``meshlb.controller_credentials``
-(grpc.ChannelCredentials or None). The service config is read by ``service_config``.
+(``meshlb.tls``, gRPC's or None). The service config is read by ``service_config``.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import grpc
-
 from meshlb import plugins
 from meshlb.client import service_config
 from meshlb.client.retry import RetryPolicy
 from meshlb.client.service_config import Hedging, MethodRules
 from meshlb.client.view import PICKERS
 from meshlb.errors import InvalidInputError
+from meshlb.security.client_tls import Credentials
 
 Resume = Callable[[Any, Sequence[Any]], Any]
 T = TypeVar("T")
@@ -135,8 +134,8 @@ def _take(key: str, value: Any, ours: dict[str, Any], faults: list[str]) -> None
             and all(str(k).startswith("/") and callable(v) for k, v in value.items()),
         ),
         "controller_credentials": (
-            "grpc.ChannelCredentials or None",
-            value is None or isinstance(value, grpc.ChannelCredentials),
+            "meshlb.tls, grpc.ChannelCredentials or None",
+            value is None or isinstance(value, Credentials),
         ),
     }
     if key not in allowed:

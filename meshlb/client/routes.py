@@ -325,6 +325,22 @@ class Routes:
                 link = node.link
         return link
 
+    def successor(self, node: Node) -> Any:
+        """Return another link to a node, which takes the place of its own once connected."""
+        return self._opener(self, node)
+
+    def replace_link(self, node: Node, link: Any) -> Any:
+        """Put a connected link in a node's place; return the old one, None: there is none now."""
+        with self.lock:
+            old = node.link
+            if old is None or self.closed:
+                return None
+            node.link = link
+            node.link_state = LinkState.READY
+            self._moved()
+        self._after_change()
+        return old
+
     def touch(self) -> None:
         """Make every view look again, and every waiting call with it."""
         with self.lock:

@@ -15,15 +15,15 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-import grpc
-
 from meshlb.client.later import Later
 from meshlb.client.node import Link, Node
 from meshlb.client.options import UNSET, Options
+from meshlb.client.rotation import Rotation
 from meshlb.client.routes import Routes
 from meshlb.client.subscription import Subscription
 from meshlb.client.target import Target
 from meshlb.client.waiting_room import WaitingRoom
+from meshlb.security.client_tls import Credentials
 
 Opener = Callable[[Routes, Node], Link]
 
@@ -32,15 +32,25 @@ class Group:
     """What channels share. Its methods may be called from any thread."""
 
     def __init__(
-        self, key: Any, target: Target, opener: Opener, credentials: Any, zone: str
+        self,
+        key: Any,
+        target: Target,
+        opener: Opener,
+        credentials: tuple[Any, Any],
+        zone: str,
+        run: Callable[[Callable[[], None]], object],
     ) -> None:
+        """``credentials`` are for nodes and for controllers; ``run`` runs where links belong."""
         self.key = key
+        self._methods: weakref.WeakSet[Any] = weakref.WeakSet()
         self.routes = Routes(target.service, _client_id(), opener)
         self.room = WaitingRoom(self.routes)
         self.later = Later(target.service)
         self.users = 0
         self._target = target
         self._credentials = credentials
+        self._run = run
+        self.rotation: Rotation | None = None
         self._zone = zone
         self._lock = threading.Lock()
         self._subscription: Subscription | None = None
@@ -56,10 +66,16 @@ class Group:
             return
         with self._lock:
             if self._subscription is None:
-                self._subscription = Subscription(
-                    self.routes, self._target, self._credentials, self._zone
+                subscription = Subscription(
+                    self.routes, self._target, self._credentials[1], self._zone
                 )
-                self._subscription.start()
+                if Rotation.wanted(*self._credentials):
+                    self.rotation = Rotation(
+                        self.routes, subscription, self._credentials, self._by_link, self._run
+                    )
+                    self.rotation.start()
+                self._subscription = subscription
+                subscription.start()
 
     def release(self) -> None:
         """Let go for one channel; the last one ends subscription and links."""
@@ -68,15 +84,27 @@ class Group:
             if self.users > 0:
                 return
             _groups.pop(self.key, None)
+        if self.rotation is not None:
+            self.rotation.close()
         if self._subscription is not None:
             self._subscription.close()
         self.later.close()
         self.routes.close()
 
+    def register(self, method: Any) -> None:
+        """Know a method, whose ``by_link`` holds what was made of links."""
+        with self._lock:
+            self._methods.add(method)
+
+    def _by_link(self) -> list[dict[Any, Any]]:
+        with self._lock:
+            return [method.by_link for method in self._methods]
+
     def forked(self) -> None:
         """Begin anew in a child process."""
         self._lock = threading.Lock()
         self._subscription = None
+        self.rotation = None
         self.routes.forget_all(_client_id())
         self.room = WaitingRoom(self.routes)
         self.later = Later(self._target.service)
@@ -88,10 +116,12 @@ _all: weakref.WeakSet[Group] = weakref.WeakSet()
 
 
 def join(
-    target: Target, credentials: grpc.ChannelCredentials | None, options: Options, kind: Any,
+    target: Target, credentials: Credentials | None, options: Options, kind: Any,
     opener: Opener,
 ) -> Group:  # fmt: skip
     """Return the group of a channel; ``kind`` tells threads from each event loop."""
+    loop = kind[0]
+    run = getattr(loop, "call_soon_threadsafe", _at_once)
     own = options.controller_credentials
     controller_credentials = credentials if own is UNSET else own
     key = (
@@ -101,10 +131,15 @@ def join(
     with _lock:
         group = _groups.get(key)
         if group is None:
-            group = _groups[key] = Group(key, target, opener, controller_credentials, options.zone)
+            both = credentials, controller_credentials
+            group = _groups[key] = Group(key, target, opener, both, options.zone, run)
             _all.add(group)
         group.users += 1
         return group
+
+
+def _at_once(step: Callable[[], None]) -> None:
+    step()
 
 
 def _client_id() -> str:

@@ -23,6 +23,8 @@ from meshlb.client.routes import Routes
 from meshlb.client.target import Target
 from meshlb.errors import InvalidInputError
 from meshlb.model import CallReport, Table
+from meshlb.security import diagnose
+from meshlb.security.client_tls import Credentials, bearer_of, channel_credentials
 from meshlb.v1 import balance_pb2, balance_pb2_grpc, routing_pb2
 from meshlb.wire_time import seconds
 
@@ -47,6 +49,7 @@ _OPTIONS = (
     ("grpc.min_reconnect_backoff_ms", 2000),
     ("grpc.max_reconnect_backoff_ms", 2000),
     ("grpc.enable_http_proxy", 0),
+    ("grpc.max_receive_message_length", 4 * 1024 * 1024),
 )
 
 
@@ -75,7 +78,7 @@ class Subscription:
     """Threads that serve one Routes; start and close may be called from any thread, once each."""
 
     def __init__(
-        self, routes: Routes, target: Target, credentials: grpc.ChannelCredentials | None, zone: str
+        self, routes: Routes, target: Target, credentials: Credentials | None, zone: str
     ) -> None:
         self._routes = routes
         self._target = target
@@ -83,6 +86,7 @@ class Subscription:
         self._zone = zone
         self._stop = threading.Event()
         self._channels: dict[str, grpc.Channel] = {}
+        self._reporting: dict[str, grpc.Call] = {}
         self._errors: dict[str, str] = {}
         self._taken_since: dict[str, float] = {}
         """Controllers that take our reports, and since when."""
@@ -104,6 +108,21 @@ class Subscription:
         self._spawn("watch", self._watch_all)
         self._spawn("look", self._look)
 
+    def renew(self) -> None:
+        """Open all connections anew, with the credentials as they are now.
+
+        The last table and the counts stay; streams are opened again on the new connections.
+        """
+        for controller in self._target.controllers:
+            # Never closed under a thread that is about to use it: gRPC does, once nobody holds it.
+            self._channels[controller] = self._open(controller)
+        watch, watching = self._watch, self._watching
+        if watch is not None and watching is not None:
+            self._back_to = self._target.controllers.index(watching)
+            watch.cancel()
+        for call in list(self._reporting.values()):
+            call.cancel()
+
     def close(self) -> None:
         """End the threads soon, and the connections at once."""
         self._stop.set()
@@ -117,7 +136,10 @@ class Subscription:
     def _open(self, controller: str) -> grpc.Channel:
         if self._credentials is None:
             return grpc.insecure_channel(controller, _OPTIONS)
-        return grpc.secure_channel(controller, self._credentials, _OPTIONS)
+        return grpc.secure_channel(controller, channel_credentials(self._credentials), _OPTIONS)
+
+    def _bearer(self) -> Any:
+        return bearer_of(self._credentials) or None
 
     def _look(self) -> None:
         """Look at what calls do: in a thread of its own, since a controller may hang."""
@@ -159,7 +181,7 @@ class Subscription:
         served = False
         try:
             stub = balance_pb2_grpc.BalanceServiceStub(self._channels[controller])
-            call = stub.WatchRoutes(iter(asks.get, None))
+            call = stub.WatchRoutes(iter(asks.get, None), metadata=self._bearer())
             self._watching, self._watch, self._heard_at = controller, call, None
             for message in call:
                 served = True
@@ -171,7 +193,7 @@ class Subscription:
                     self._take_share(message)
             self._errors[controller] = "ended the stream"
         except grpc.RpcError as error:
-            self._errors[controller] = f"{error.code().name}: {error.details()}"
+            self._errors[controller] = self._failure(controller, error)
         except ValueError:  # the channel was closed under us
             self._stop.set()
         except Exception as error:  # whatever it was, calls go on with the last table
@@ -210,6 +232,16 @@ class Subscription:
         self._silence_s = max(SILENCE_S, SILENT_INTERVALS * share.interval_s)
         self._routes.apply_share(share, time.perf_counter())
 
+    def _failure(self, controller: str, error: Any) -> str:
+        """Return why a stream ended, for people; of failed handshakes gRPC says too little."""
+        why = None
+        never = controller not in self._taken_since and self._routes.table is None
+        if error.code() is grpc.StatusCode.UNAVAILABLE and never and not self._stop.is_set():
+            files = getattr(self._credentials, "files", None)
+            if files is not None or self._credentials is None:
+                why = diagnose.why(controller, files)
+        return f"{error.code().name}: {why or error.details()}"
+
     def _refusal_text(self) -> str:
         tried = "; ".join(
             f"{c}: {self._errors.get(c, 'no answer')}" for c in self._target.controllers
@@ -229,7 +261,10 @@ class Subscription:
             ended = threading.Event()
             try:
                 stub = balance_pb2_grpc.BalanceServiceStub(self._channels[controller])
-                for answer in stub.ReportCalls(self._reports(interval, ended)):
+                reports = self._reports(interval, ended)
+                call = stub.ReportCalls(reports, metadata=self._bearer())
+                self._reporting[controller] = call
+                for answer in call:
                     interval[0] = max(0.02, seconds(answer.report_interval))
                     self._taken_since.setdefault(controller, time.perf_counter())
                     delay_s = FIRST_DELAY_S

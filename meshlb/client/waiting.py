@@ -14,6 +14,7 @@ from meshlb.client.retry import PUSHBACK_KEY
 from meshlb.client.routes import Routes
 from meshlb.client.view import View
 from meshlb.model import NodeState
+from meshlb.security.hints import hint
 
 
 class NoNodeError(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[type-arg]
@@ -129,14 +130,16 @@ class BrokenOffError(NoNodeError):
 
 def every_node_refuses(routes: Routes, details: str | None) -> NoNodeError:
     """Return the error of a call that no node would take; ``details`` are of its last attempt."""
-    return NoNodeError(grpc.StatusCode.UNAVAILABLE, f"{details or 'refused'} ({_dead(routes)})")
+    told = f"{details or 'refused'}{hint(details)}"
+    return NoNodeError(grpc.StatusCode.UNAVAILABLE, f"{told} ({_dead(routes)})")
 
 
 def not_ready_in_time(routes: Routes, details: str | None) -> NoNodeError:
     """Return the error of a call whose deadline passed while every node refused it."""
     return NoNodeError(
         grpc.StatusCode.DEADLINE_EXCEEDED,
-        f"waited for a node in vain: {_dead(routes)}; the last one said: {details or 'refused'}",
+        f"waited for a node in vain: {_dead(routes)}; the last one said: {details or 'refused'}"
+        f"{hint(details)}",
     )
 
 

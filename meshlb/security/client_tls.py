@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 
@@ -61,6 +61,9 @@ class Tls:
 
     def __repr__(self) -> str:
         return f"meshlb.tls(ca={self.files.ca!r}, cert={self.files.cert!r})"
+
+
+Credentials: TypeAlias = grpc.ChannelCredentials | Tls
 
 
 def tls(

@@ -30,6 +30,10 @@ OPTIONS: list[tuple[str, Any]] = [
 ]
 
 
+TLS = meshlb.tls(ca="ca.pem", cert="client.pem", key="client.key", token_file="token")
+SECURE: list[tuple[str, Any]] = [("meshlb.controller_credentials", TLS)]
+
+
 class Traced(grpc.UnaryUnaryClientInterceptor):
     def intercept_unary_unary(
         self, continuation: Any, client_call_details: grpc.ClientCallDetails, request: Any
