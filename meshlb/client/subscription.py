@@ -18,12 +18,12 @@ from typing import Any
 import grpc
 
 from meshlb import table_wire, wire
+from meshlb.client import no_table
 from meshlb.client.judgement import IDLE_LOOK_S, LOOK_S
 from meshlb.client.routes import Routes
 from meshlb.client.target import Target
 from meshlb.errors import InvalidInputError
 from meshlb.model import CallReport, Table
-from meshlb.security import diagnose
 from meshlb.security.client_tls import Credentials, bearer_of, channel_credentials
 from meshlb.v1 import balance_pb2, balance_pb2_grpc, routing_pb2
 from meshlb.wire_time import seconds
@@ -167,7 +167,7 @@ class Subscription:
             failures += 1
             at = (at + 1) % len(controllers)
             if failures % len(controllers) == 0 and not self._stop.is_set():
-                self._routes.refuse(self._refusal_text())
+                self._routes.refuse(no_table.text(self._target, self._errors))
                 self._stop.wait(delay_s * self._routes.rng.uniform(0.8, 1.2))
                 delay_s = min(LAST_DELAY_S, delay_s * 2)
 
@@ -193,7 +193,9 @@ class Subscription:
                     self._take_share(message)
             self._errors[controller] = "ended the stream"
         except grpc.RpcError as error:
-            self._errors[controller] = self._failure(controller, error)
+            self._errors[controller] = no_table.failure(
+                error, controller, self._credentials, ask=self._is_new(controller)
+            )
         except ValueError:  # the channel was closed under us
             self._stop.set()
         except Exception as error:  # whatever it was, calls go on with the last table
@@ -232,25 +234,10 @@ class Subscription:
         self._silence_s = max(SILENCE_S, SILENT_INTERVALS * share.interval_s)
         self._routes.apply_share(share, time.perf_counter())
 
-    def _failure(self, controller: str, error: Any) -> str:
-        """Return why a stream ended, for people; of failed handshakes gRPC says too little."""
-        why = None
-        never = controller not in self._taken_since and self._routes.table is None
-        if error.code() is grpc.StatusCode.UNAVAILABLE and never and not self._stop.is_set():
-            files = getattr(self._credentials, "files", None)
-            if files is not None or self._credentials is None:
-                why = diagnose.why(controller, files)
-        return f"{error.code().name}: {why or error.details()}"
-
-    def _refusal_text(self) -> str:
-        tried = "; ".join(
-            f"{c}: {self._errors.get(c, 'no answer')}" for c in self._target.controllers
-        )
-        return (
-            f"no routing table for service {self._target.service!r}: no controller answers "
-            f"({tried}). Check that `meshlb controller` runs there, and that the address in the "
-            f"target {str(self._target)!r} is right."
-        )
+    def _is_new(self, controller: str) -> bool:
+        """Return whether a controller has never been heard, and there is nothing to go on with."""
+        heard = controller in self._taken_since or self._routes.table is not None
+        return not heard and not self._stop.is_set()
 
     # --- reporting -------------------------------------------------------------------------
 

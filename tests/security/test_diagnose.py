@@ -5,6 +5,7 @@ from concurrent import futures
 import grpc
 import pytest
 
+import meshlb
 from meshlb.cli.__main__ import main
 from meshlb.security import diagnose
 from meshlb.security.hints import hint
@@ -144,3 +145,23 @@ def test_commands_take_files_from_the_environment(secured, pki, ours, capsys, mo
         monkeypatch.setenv(f"MESHLB_{name.upper()}", getattr(ours, name))
     code, told = run(capsys, "services", "--controller", controller.address)
     assert (code, told.err) == (0, "")
+
+
+def test_a_client_says_why_no_controller_takes_it(secured, pki, other_pki):
+    controller = secured({"controller": pki.controller()})
+    strange = other_pki.write("strange-client", "spiffe://test.local/meshlb/client")
+    cases = {
+        "signed by an authority that the server does not know": meshlb.tls(
+            ca=pki.ca, cert=strange.cert, key=strange.key
+        ),
+        "we speak plain text": None,
+        "has the role node, and only the role client may": pki.tls("node"),
+    }
+    for said, tls in cases.items():
+        options = [("meshlb.controller_credentials", tls)]
+        target = f"mesh://{controller.address}/s"
+        with meshlb.insecure_channel(target, options=options) as channel:
+            with pytest.raises(grpc.RpcError) as caught:
+                channel.unary_unary("/t.T/Echo")(b"", timeout=60)
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+            assert said in caught.value.details()
