@@ -3,7 +3,7 @@
 Used by channels of both kinds. One thread watches (WatchRoutes), going down the list of controllers
 and back to the first when it is there again; one a controller reports the client's own counts
 (ReportCalls); one looks at what calls do. Nothing that happens here stops a call: the last table
-stays until a better one comes.
+stays until a better one comes. Long because the threads look at each other's marks.
 """
 
 from __future__ import annotations

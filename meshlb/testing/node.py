@@ -23,9 +23,12 @@ from meshlb.errors import InvalidInputError
 from meshlb.model import Health, LoadReport, NodeInfo
 from meshlb.testing.faults import FaultInterceptor, Faults
 from meshlb.v1 import balance_pb2, balance_pb2_grpc
+from meshlb.wire_time import seconds
 
 Register = Callable[[grpc.aio.Server], None]
 T = TypeVar("T")
+REPORT_GAP_S = 0.05
+"""Between reports, or half of what the controller orders: quick to tell, and never a flood."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,7 @@ class FakeNode:
         self._server: grpc.aio.Server | None = None
         self._reporting: asyncio.Task[None] | None = None
         self._drain = False
+        self._gap_s = REPORT_GAP_S
         self._seen: list[str] = []
 
     @property
@@ -170,8 +174,8 @@ class FakeNode:
             while True:
                 with contextlib.suppress(grpc.aio.AioRpcError):
                     call = stub.ReportLoad(self._reports(node), wait_for_ready=True)
-                    async for _ in call:
-                        pass
+                    async for order in call:
+                        self._gap_s = max(REPORT_GAP_S, seconds(order.report_interval) / 2)
                 if self._drain:
                     return
                 await asyncio.sleep(0.05)
@@ -188,4 +192,4 @@ class FakeNode:
                 )
                 return
             yield balance_pb2.ReportLoadRequest(report=report)
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(self._gap_s)

@@ -1,0 +1,133 @@
+"""Limits: a flooding peer is slowed and harms no other; what is too much is refused by name."""
+
+import threading
+
+import grpc
+import pytest
+
+from meshlb.security.pace import Pace
+from meshlb.v1 import balance_pb2, load_pb2
+from tests.controller.conftest import load
+from tests.waiting import until
+
+
+def refused(stream, setting):
+    with pytest.raises(grpc.RpcError) as caught:
+        list(stream)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert f"controller.{setting}" in caught.value.details()
+
+
+def with_limits(secured, **limits):
+    return secured({"controller": limits})
+
+
+def subscribe(service, client_id="c"):
+    message = balance_pb2.Subscribe(service=service, client_id=client_id)
+    return balance_pb2.WatchRoutesRequest(subscribe=message)
+
+
+def count(service, client_id="c"):
+    report = load_pb2.CallReport(service=service, client_id=client_id, sequence=1)
+    return balance_pb2.ReportCallsRequest(report=report)
+
+
+def test_a_stream_at_its_pace_never_waits():
+    pace = Pace(5, 0.0)
+    assert not any(pace.wait_s(0.1, number * 0.1) for number in range(1000))
+    assert not any(pace.wait_s(0.1, 100.0 + number * 0.05) for number in range(1000))
+
+
+def test_a_flood_waits_until_it_is_at_twice_the_pace():
+    pace, now = Pace(5, 0.0), 0.0
+    waits = []
+    for _ in range(105):
+        waits.append(pace.wait_s(0.1, now))
+        now += waits[-1]
+    assert waits[:5] == [0.0] * 5
+    assert sum(waits) == pytest.approx(100 * 0.05)
+    assert pace.slowed == 100
+
+
+def test_services_are_limited(secured):
+    controller = with_limits(secured, max_services=2)
+    stub = controller.balance
+    for service in ("a", "b"):
+        next(stub.ReportLoad(iter([load("n", service)])))
+    refused(stub.ReportLoad(iter([load("n", "c")])), "max_services")
+    refused(stub.WatchRoutes(iter([subscribe("c")])), "max_services")
+    refused(stub.ReportCalls(iter([count("c")])), "max_services")
+    next(stub.ReportLoad(iter([load("m", "b")])))
+
+
+def test_nodes_are_limited(secured):
+    controller = with_limits(secured, max_nodes=2)
+    for node in ("a", "b", "b"):
+        next(controller.balance.ReportLoad(iter([load(node)])))
+    refused(controller.balance.ReportLoad(iter([load("c")])), "max_nodes")
+
+
+def test_streams_of_a_peer_are_limited(secured):
+    controller = with_limits(secured, max_streams_per_peer=2)
+    held = [controller.open(controller.balance.ReportLoad) for _ in range(2)]
+    for number, stream in enumerate(held):
+        stream.send(load(f"n{number}"))
+        next(stream)
+    refused(controller.balance.ReportLoad(iter([load("x")])), "max_streams_per_peer")
+    held[0].cancel()
+
+    def let_in():
+        try:
+            return next(controller.balance.ReportLoad(iter([load("x")])))
+        except grpc.RpcError:
+            return None
+
+    until(let_in, "a place is free again")
+
+
+def test_messages_are_limited(secured):
+    controller = with_limits(secured, max_message_bytes=65536)
+    request = balance_pb2.DrainNodeRequest(service="s", node_id="n", reason="x" * 70000)
+    with pytest.raises(grpc.RpcError) as caught:
+        list(controller.balance.DrainNode(request))
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "65536" in caught.value.details()
+
+
+def test_one_stream_is_one_client(secured):
+    controller = with_limits(secured)
+    with pytest.raises(grpc.RpcError) as caught:
+        list(controller.balance.ReportCalls(iter([count("s", "a"), count("s", "b")])))
+    assert caught.value.details().startswith("CLIENT_CHANGED")
+
+
+def test_a_flooding_peer_is_slowed_and_harms_no_other(secured):
+    controller = with_limits(secured, report_burst=10)
+    sent, stop, message = [0], threading.Event(), load("flood")
+
+    def flood():
+        while not stop.is_set():
+            sent[0] += 1
+            yield message
+
+    calm = controller.node("calm")
+    until(lambda: calm.orders)
+    flooding = controller.balance.ReportLoad(flood())
+    heard = set()
+
+    def listened():
+        """Return whether the flood was slowed, and the other heard time and again meanwhile."""
+        listed = controller.balance.ListNodes(balance_pb2.ListNodesRequest()).nodes
+        times = {n.node.node_id: n.report.observe_time.ToNanoseconds() for n in listed}
+        slowed = controller.balance.ListServices(balance_pb2.ListServicesRequest()).slowed_count
+        if slowed:
+            heard.add(times["calm"])
+        return slowed >= 5 and len(heard) > 10 and times.keys() == {"calm", "flood"}
+
+    try:
+        next(flooding)
+        until(listened)
+        assert sent[0] > 15  # the burst, and those after which it was not read
+    finally:
+        stop.set()
+        flooding.cancel()
