@@ -23,7 +23,7 @@ from meshlb.client.routes import Routes
 from meshlb.client.subscription import Subscription
 from meshlb.client.target import Target
 from meshlb.client.waiting_room import WaitingRoom
-from meshlb.security.client_tls import Credentials
+from meshlb.security.client_tls import Credentials, Tls
 
 Opener = Callable[[Routes, Node], Link]
 
@@ -105,6 +105,9 @@ class Group:
         self._lock = threading.Lock()
         self._subscription = None
         self.rotation = None
+        for one in self._credentials:
+            if isinstance(one, Tls):
+                one.forked()
         self.routes.forget_all(_client_id())
         self.room = WaitingRoom(self.routes)
         self.later = Later(self._target.service)

@@ -59,6 +59,11 @@ class Tls:
         """Return the metadata that carry the token as it is now; () without one."""
         return bearer(self.token_file)
 
+    def forked(self) -> None:
+        """Begin anew in a child process: a thread left behind may hold a lock for ever."""
+        self._lock = threading.Lock()
+        self._following.forked()
+
     def __repr__(self) -> str:
         return f"meshlb.tls(ca={self.files.ca!r}, cert={self.files.cert!r})"
 

@@ -107,6 +107,10 @@ class Following:
                 self._look()
             return self._material
 
+    def forked(self) -> None:
+        """Begin anew in a child process."""
+        self._lock = threading.Lock()
+
     def _look(self) -> None:
         seen = signature(self.files.paths)
         if seen == self._seen and not self._problem:

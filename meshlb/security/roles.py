@@ -120,8 +120,7 @@ class Access:
         return Refusal(
             "NOT_ALLOWED",
             f"{identity} may {action.value} of {', '.join(map(repr, own))} only, not of {asked}; "
-            f"an operator of this controller can add to `services` of its "
-            f"{'token' if identity.kind is Kind.TOKEN else 'rule under [[access.rule]]'}",
+            + self._how_more(identity, action),
         )
 
     def address_refusal(
@@ -159,8 +158,19 @@ class Access:
             identity, action
         )
 
+    def _how_more(self, identity: Identity, action: Action) -> str:
+        if identity.kind is Kind.TOKEN:
+            return "add to `services` of this token in the tokens file"
+        if self.rules:
+            return "add to `services` of its rule under [[access.rule]]"
+        role = action.roles[0].value
+        return (
+            f"use a certificate of that service (spiffe://DOMAIN/meshlb/{role}/SERVICE, as `meshlb "
+            f"certs --role {role} --service SERVICE` makes), or write rules under [[access.rule]]"
+        )
+
     def _how(self, identity: Identity, action: Action) -> str:
-        role = action.roles[-1].value
+        role = action.roles[0].value
         if identity.kind is Kind.TOKEN:
             return f'add "{role}" to the roles of this token in the tokens file'
         if self.rules:

@@ -74,13 +74,14 @@ def test_services_bound_what_a_role_may():
     assert AUTHENTICATED.refusal(node, Action.REPORT, None) is None
     other = AUTHENTICATED.refusal(node, Action.REPORT, "mixtral")
     assert "of 'llama' only, not of service 'mixtral'" in other.text
+    assert "certs --role node --service SERVICE" in other.text
     assert "all services at once" in AUTHENTICATED.refusal(node, Action.REPORT, "").text
 
 
 def test_rules_take_the_place_of_what_uris_tell():
     access = Access((Rule("*.ops.ex", (Role.VIEWER, Role.CLIENT), ("llama",)),), open=False)
     refusal = access.refusal(of_role(Role.OPERATOR), Action.READ, None)
-    assert 'identity = "spiffe://ex/meshlb/operator", roles = ["viewer"]' in refusal.text
+    assert 'identity = "spiffe://ex/meshlb/operator", roles = ["operator"]' in refusal.text
     ann = certificate("ann.ops.ex")
     assert access.refusal(ann, Action.READ, "llama") is None
     assert access.refusal(ann, Action.CALL, "llama") is None

@@ -26,6 +26,7 @@ def build(service: str, params: Params, context: Context) -> Actuator:
     """Return the actuator of one service; InvalidInputError for wrong parameters."""
     if faults := params.faults():
         raise InvalidInputError(faults, reason="INVALID_CONFIG")
+    params.tls()  # files that cannot be used are told now
     return ProcessActuator(service, params, context)
 
 

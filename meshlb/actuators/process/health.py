@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import Any
 
 import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from meshlb.checks import parse_address
+from meshlb.security.client_tls import Tls
 
 PERIOD_S = 0.1
 LIMIT_S = 1.0
@@ -22,16 +24,25 @@ _OPTIONS = (
 )
 
 
-async def until_serving(address: str) -> None:
+async def until_serving(address: str, tls: Tls | None = None, authority: str = "") -> None:
     """Return once the server at the address serves; whoever waits cancels."""
-    while not await _serves(address):  # noqa: ASYNC110 - nobody here could set an event
+    while not await _serves(address, tls, authority):  # noqa: ASYNC110 - nobody here could set an event
         await asyncio.sleep(PERIOD_S)
 
 
-async def _serves(address: str) -> bool:
+def _channel(address: str, tls: Tls | None, authority: str) -> grpc.aio.Channel:
+    if tls is None:
+        return grpc.aio.insecure_channel(address, _OPTIONS)
+    named: list[tuple[str, Any]] = [*_OPTIONS]
+    if authority:
+        named.append(("grpc.ssl_target_name_override", authority))
+    return grpc.aio.secure_channel(address, tls.current()[1], named)
+
+
+async def _serves(address: str, tls: Tls | None, authority: str) -> bool:
     if not await _listens(address):
         return False  # without a channel: most of a start is spent here
-    async with grpc.aio.insecure_channel(address, _OPTIONS) as channel:
+    async with _channel(address, tls, authority) as channel:
         try:
             answer = await health_pb2_grpc.HealthStub(channel).Check(
                 health_pb2.HealthCheckRequest(), timeout=LIMIT_S

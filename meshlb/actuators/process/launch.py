@@ -129,6 +129,14 @@ def sidecar(entry: Entry, params: Params, service: str, log: Path) -> None:
         command += ["--slots", str(entry.slots)]
     if params.zone:
         command += ["--zone", params.zone]
+    if params.authority:
+        command += ["--authority", params.authority]
+    for name, path in (
+        ("ca", params.server_ca),
+        ("cert", params.server_cert),
+        ("key", params.server_key),
+    ):
+        command += [f"--node-{name}", path] if path else []
     command += params.sidecar_args
     _start(command, {}, None, log, entry.sidecar)
 

@@ -9,6 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from meshlb.security.client_tls import Tls
+from meshlb.security.material import Files
+
 PLACEHOLDERS = ("host", "port", "address", "node_id", "service", "slots")
 RESIZES = ("affinity", "nice", "off")
 _PLACEHOLDER = re.compile(r"(?<!\$)\{([a-z_]+)\}")
@@ -23,6 +26,14 @@ class Params:
     {service} {slots}`` are filled in, and {port} or {address} must be there, or in ``env``."""
     sidecar: bool = True
     """Start a sidecar beside each server. False: servers report by themselves."""
+    server_ca: str = ""
+    """Authority of the servers' certificates, if they have TLS; sidecars get it too."""
+    server_cert: str = ""
+    """Our own certificate, if servers ask for one."""
+    server_key: str = ""
+    """Its private key."""
+    authority: str = ""
+    """TLS name of the servers, if it is not their host; sidecars tell it."""
     sidecar_args: Sequence[str] = ()
     """More arguments of each sidecar, such as its certificates."""
     host: str = "127.0.0.1"
@@ -90,10 +101,25 @@ class Params:
             found.append(f"host = {self.host!r}: a host name or IP address")
         found += [
             f"{name} = {getattr(self, name)!r}: printable text"
-            for name in ("zone", "cwd", "log_dir")
+            for name in (
+                "zone", "cwd", "log_dir", "authority", "server_ca", "server_cert", "server_key",
+            )
             if not _texts([getattr(self, name)])
-        ]
+        ]  # fmt: skip
+        if not found:
+            files = Files(self.server_ca, self.server_cert, self.server_key)
+            found += files.faults("server_")
         return found
+
+    def tls(self) -> Tls | None:
+        """Return what servers are dialled with; None: plain text. Raises InvalidInputError."""
+        if not (self.server_ca or self.server_cert):
+            return None
+        return Tls(
+            ca=self.server_ca or None,
+            cert=self.server_cert or None,
+            key=self.server_key or None,
+        )
 
     def logs(self) -> Path:
         """Return the folder for logs."""

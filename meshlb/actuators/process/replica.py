@@ -21,7 +21,7 @@ from meshlb.actuators.process import ending, health, launch, resizing, watch
 from meshlb.actuators.process.backoff import BackOff
 from meshlb.actuators.process.entry import Child, Entry
 from meshlb.actuators.process.params import Params, address_of
-from meshlb.errors import MeshlbError
+from meshlb.errors import InvalidInputError, MeshlbError
 from meshlb.scale_model import Replica, ReplicaState
 
 PORT_TRIES = 5
@@ -195,8 +195,15 @@ class LocalReplica:
 
     async def _until_ready(self, limit_s: float) -> str | None:
         """Wait until the server is healthy; return what went wrong, None: nothing."""
+        params = self._home.params
+        try:
+            tls = params.tls()
+        except InvalidInputError as error:
+            return f"its server cannot be asked: {error}"
         end = asyncio.ensure_future(watch.ended(self.entry.server))
-        ready = asyncio.ensure_future(health.until_serving(self.entry.address))
+        ready = asyncio.ensure_future(
+            health.until_serving(self.entry.address, tls, params.authority)
+        )
         try:
             await asyncio.wait((end, ready), timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
             if end.done():
