@@ -268,3 +268,12 @@ def test_the_token_goes_to_controllers_and_never_to_nodes(world, tmp_path):
 def test_files_of_wrong_kinds_are_refused(world):
     with pytest.raises(ValueError, match=r"credentials = Files: meshlb\.tls"):
         meshlb.secure_channel(world.target, Files())
+
+
+def test_a_channel_that_is_dropped_without_close_follows_nothing_any_more(world):
+    channel = meshlb.secure_channel(world.target, world.tls)
+    channel.unary_unary("/t.T/Echo")(b"1", timeout=60)
+    following = [t for t in threading.enumerate() if t.name == "meshlb certificates"]
+    assert following
+    del channel
+    until(lambda: not any(thread.is_alive() for thread in following))
