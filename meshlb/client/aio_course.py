@@ -134,7 +134,7 @@ class AioCourse:
             if method.arity == "unary_unary":
                 left_s, self._limited = method.bounded(left_s, now, attempts)
             else:
-                self.patience = Patience(method.attempt_s(now, attempts))
+                self.patience = Patience(method.attempt_s(now, attempts, left_s))
         elif method.idle_s is not None:
             self.patience = Patience(None)
         try:

@@ -153,7 +153,7 @@ class Course:
         if method.attempt_limit is not None:
             attempts = 0 if self._tries is None else self._tries.attempts
             if self.streams_answers:
-                patience = Patience(method.attempt_s(began_at, attempts))
+                patience = Patience(method.attempt_s(began_at, attempts, left_s))
             else:
                 left_s, limited = method.bounded(left_s, began_at, attempts)
         elif method.idle_s is not None:

@@ -112,7 +112,7 @@ class Method:
             return None
         return AttemptLimit(options.attempt_s(self.name))
 
-    def attempt_s(self, now: float, attempts: int = 0) -> float | None:
+    def attempt_s(self, now: float, attempts: int = 0, left_s: float | None = None) -> float | None:
         """Return how long an attempt that begins now may wait for its first message; None: any.
 
         It is limited only where another could follow it: by the method's policy, from the retry
@@ -124,7 +124,7 @@ class Method:
         policy = self.policy or policy_of(routes, self.name, None)
         if attempts + 1 >= policy.max_attempts or self.view.choices <= attempts + 1:
             return None
-        seconds = limit.seconds()
+        seconds = limit.seconds(left_s)
         if seconds is None or not routes.budget.has_room(routes.started, now):
             return None
         return seconds
@@ -133,7 +133,7 @@ class Method:
         self, left_s: float | None, now: float, attempts: int = 0
     ) -> tuple[float | None, bool]:
         """Return the time that an attempt gets of what is left, and whether its limit is less."""
-        limit_s = self.attempt_s(now, attempts)
+        limit_s = self.attempt_s(now, attempts, left_s)
         if limit_s is None or (left_s is not None and left_s <= limit_s):
             return left_s, False
         return limit_s, True

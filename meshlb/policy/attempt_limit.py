@@ -32,10 +32,17 @@ class AttemptLimit:
         if self.wanted and self._fixed_s is None:
             self._p95.observe(latency_s)
 
-    def seconds(self) -> float | None:
-        """Return the time that an attempt may take; None: any, or too little is known."""
+    def seconds(self, left_s: float | None = None) -> float | None:
+        """Return the time that an attempt may take; None: any, or too little is known.
+
+        Where the call has only ``left_s`` left, half of that is kept for the next attempt, but none
+        is cut shorter than half of what it may take else.
+        """
         self.wanted = True
         if self._fixed_s is not None:
             return self._fixed_s or None
         p95 = self._p95.seconds()
-        return None if p95 is None else max(LEAST_S, TIMES_P95 * p95)
+        if p95 is None:
+            return None
+        most_s = max(LEAST_S, TIMES_P95 * p95)
+        return most_s if left_s is None else min(most_s, max(most_s / 2, left_s / 2))

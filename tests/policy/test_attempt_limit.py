@@ -27,6 +27,17 @@ def test_short_calls_have_time_for_a_pause_of_their_server():
     assert limit_of(*[1e-5] * LEAST_KNOWN) == LEAST_S
 
 
+@pytest.mark.parametrize(
+    ("left_s", "seconds"), [(None, 0.8), (9.0, 0.8), (1.2, 0.6), (0.9, 0.45), (0.5, 0.4)]
+)
+def test_a_call_with_little_time_left_keeps_half_of_it_for_the_next(left_s, seconds):
+    limit = AttemptLimit()
+    limit.seconds()
+    for _ in range(LEAST_KNOWN):
+        limit.observe(0.2)
+    assert limit.seconds(left_s) == pytest.approx(seconds)
+
+
 def test_what_is_set_holds_and_zero_is_any_time():
     assert limit_of(*[9.0] * 100, fixed_s=0.3) == 0.3
     assert limit_of(*[9.0] * 100, fixed_s=0.0) is None
