@@ -1,7 +1,8 @@
 """Calls that fail when one of four servers dies, or freezes: meshlb beside gRPC and Envoy.
 
 4 plain servers of 8 slots and 40 ms, 200 calls/s from 4 client processes, deadline 2 s. After a
-calm phase one server is killed (kill -9) and comes back 4 s later, or is stopped (SIGSTOP) for 6 s.
+calm phase one server is killed (kill -9) and comes back 4 s later, or is stopped (SIGSTOP) for 6 s,
+or is stopped and let run for 0.4 s each in turn.
 A fault's phase is all calls that were due from the fault until one deadline after its end.
 Caught is a call that failed, or that was answered only once the frozen server ran again; the last
 of them tells how long calls went there.
@@ -29,8 +30,9 @@ from processes import HERE, Processes, free_port, wait_for_port
 
 SERVERS, SLOTS, SERVICE_MS = 4, 8, -40.0
 RATE, CLIENTS, DEADLINE_S = 200.0, 4, 2.0
-FAULTS = {"kill": 4.0, "freeze": 6.0}
+FAULTS = {"kill": 4.0, "freeze": 6.0, "flap": 6.0}
 """How long each lasts, in seconds."""
+FLAP_S = 0.4
 SURELY_S = 0.3
 """A call that takes longer than that waited for the frozen server."""
 MOST_OF_FROZEN, MOST_P99 = 0.02, 3.0
@@ -101,6 +103,13 @@ class Fleet:
     def fault(self, kind: str, seconds: float) -> None:
         """Let the first server fail for so long; returns at its end."""
         one = self.servers[0]
+        if kind == "flap":
+            for _ in range(round(seconds / (2 * FLAP_S))):
+                one.send_signal(signal.SIGSTOP)
+                time.sleep(FLAP_S)
+                one.send_signal(signal.SIGCONT)
+                time.sleep(FLAP_S)
+            return
         one.send_signal(signal.SIGKILL if kind == "kill" else signal.SIGSTOP)
         time.sleep(seconds)
         if kind == "kill":
@@ -172,7 +181,7 @@ def judge(kind: str, name: str, one: dict[str, Any]) -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--faults", nargs="+", choices=FAULTS, default=list(FAULTS))
+    parser.add_argument("--faults", nargs="+", choices=FAULTS, default=["kill", "freeze"])
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
     parser.add_argument("--calm", type=float, default=8, help="seconds, counted, before the fault")
     parser.add_argument("--warm-up", type=float, default=5, help="not counted")
@@ -182,7 +191,7 @@ def main() -> int:
     args = parser.parse_args()
     if args.quick:
         args.calm, args.warm_up = 3.0, 0.5
-        FAULTS.update(kill=1.0, freeze=1.0)
+        FAULTS.update(kill=1.0, freeze=1.0, flap=1.6)
     print(describe(), flush=True)
     found: dict[str, dict[str, Any]] = {}
     for kind in args.faults:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from meshlb.model import CallReport, Health, LoadReport, NodeCalls, NodeInfo
+from meshlb.model import CallReport, Health, LoadReport, NodeCalls, NodeInfo, NodeState
 from meshlb.policy.fleet import Fleet
 from meshlb.policy.sample import sample_of
 from meshlb.settings import ServiceSettings, Settings
@@ -125,3 +125,21 @@ def test_nothing_known_of_a_service_without_nodes():
     found = sample(made, START)
     assert (found.ready, found.reported, found.curve, found.slots) == (0, 1.0, None, None)
     assert found.readings["in_flight"].total == 0
+
+
+def test_an_ejected_node_still_tells_its_load_and_is_not_ready():
+    made = fleet()
+    for tick in range(1, 4):
+        now = START + tick / 10
+        for name in "abcd":
+            report(made, name, now, host_cpu=0.5)
+        nodes = [NodeCalls(name, 1, tick, tick) for name in "bcd"]
+        calls(made, now, tick, NodeCalls("a", 1, 20 * tick, 0, 20 * tick), *nodes)
+        made.decide(now)
+
+    found = sample(made, START + 0.4)
+
+    assert made.services["s"].states["a"][0] is NodeState.EJECTED
+    assert found.ready == 3
+    assert found.readings["in_flight"].total == 4
+    assert found.readings["cpu"].measured == 4
