@@ -6,15 +6,17 @@
 Signs against it: evidence of silence (``overdue``), three calls in a row that another node
 answered first, five failures in a row, a failing part of calls far above that of the others
 (``outlier``). A node that was silent is fine again as soon as it answers anything; meanwhile the
-shell asks its health from time to time, which costs no call of the user's, and an answer puts it on
-trial. One that failed, was outrun or was silent again on trial is shut for a second first, twice as
-long each time, to 30 s. On trial a node gets one call at once, then twice
-as many after each look at which calls have ended well: probation and slow start in one.
+shell asks its health from time to time, which costs no call of the user's, and an answer puts it
+on trial. One that failed, was outrun or was silent again before long is shut for a second first,
+twice as long each time, to 30 s, so that one that stops and goes on is not trusted each time. On
+trial a node gets one call at once, then twice as many after each look at which calls have ended
+well: probation and slow start in one.
 """
 
 from __future__ import annotations
 
 import random
+from math import inf
 
 from meshlb.policy.overdue import ENOUGH, ENOUGH_ON_TRIAL
 
@@ -24,6 +26,8 @@ FIRST_S, MOST_S = 1.0, 30.0
 """How long it is shut for failures: at first, and at the most."""
 CALM = 4.0
 """Fine for so many times as long as it was shut last, it is as good as new."""
+FALSE_ALARM_S = 0.1
+"""A silence that ends so soon after it was noticed was none."""
 TRUSTED_AT = 16
 """Calls at once on trial, at which the trial is over."""
 
@@ -37,17 +41,8 @@ class Standing:
     """One node in one client. Written under the lock of its counts; each change returns True."""
 
     __slots__ = (
-        "_allowed",
-        "_failed",
-        "_fine_since",
-        "_good",
-        "_next_s",
-        "_outrun",
-        "_silent",
-        "_until",
-        "most",
-        "reason",
-        "shut",
+        "_allowed", "_before_s", "_failed", "_fine_since", "_good", "_next_s", "_outrun", "_real",
+        "_shut_at", "_silent", "_until", "most", "reason", "shut",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -63,7 +58,11 @@ class Standing:
         self._until = 0.0
         self._allowed = 0
         self._next_s = FIRST_S
-        self._fine_since = 0.0
+        self._before_s = FIRST_S
+        self._shut_at = 0.0
+        self._real = False
+        """Whether it was shut for more than a false alarm the last time."""
+        self._fine_since = -inf
 
     @property
     def plain(self) -> bool:
@@ -97,7 +96,10 @@ class Standing:
 
     def probed(self, in_flight: int, now: float) -> bool:
         """Note that it answered when asked for its health, with so many calls still there."""
-        return self.silent and now >= self._until and self._try(in_flight)
+        if not self.silent or now < self._until:
+            return False
+        self._forgive(now)
+        return self._try(in_flight)
 
     def returned(self, in_flight: int) -> bool:
         """Note that the controller lets it have calls again."""
@@ -111,7 +113,8 @@ class Standing:
     ) -> bool:
         """Let time and answers do their part; ``heard``: something came since the last look."""
         if self.shut:
-            if self._silent and heard:
+            if self._silent and heard and now >= self._until:
+                self._forgive(now)
                 return self._fine(now)
             return not self._silent and now >= self._until and self._try(in_flight)
         better = good != self._good
@@ -131,16 +134,25 @@ class Standing:
             self._good, self._outrun, self._failed = good, 0, 0
 
     def _shut(self, reason: str, silent: bool, now: float, rng: random.Random) -> bool:
-        if self.most is None and now - self._fine_since > CALM * self._next_s:
+        calm = self.most is None and (
+            not self._real or now - self._fine_since > CALM * self._next_s
+        )
+        if calm:
             self._next_s = FIRST_S
         wait_s = self._next_s * rng.uniform(0.8, 1.2)
-        if reason is SILENT and self.most is None:
+        if reason is SILENT and calm:
             wait_s = 0.0  # its health alone says whether it is back
+        self._shut_at, self._before_s, self._real = now, self._next_s, True
         self.shut, self.most, self.reason, self._silent = True, None, reason, silent
         self._until = now + wait_s
         self._next_s = min(MOST_S, 2 * self._next_s)
         self._outrun = self._failed = 0
         return True
+
+    def _forgive(self, now: float) -> None:
+        """Count a silence for nothing that ended as soon as it was noticed: a false alarm."""
+        if now - self._shut_at < FALSE_ALARM_S:
+            self._next_s, self._real = self._before_s, False
 
     def _try(self, in_flight: int) -> bool:
         self.shut, self._allowed = False, 1

@@ -123,6 +123,24 @@ class TestSilence:
         assert not standing.probed(0, 1.3)
         assert standing.probed(0, 10.0)
 
+    def test_one_that_stops_and_goes_on_is_left_alone_for_longer_each_time(self):
+        standing, now, spans = Standing(), 10.0, []
+        for _ in range(5):
+            assert look(standing, now, nepers=ENOUGH)
+            span = next(s / 4 for s in range(1, 100) if look(standing, now + s / 4, heard=True))
+            spans.append(span)
+            assert standing.plain
+            now += span + 0.5
+        assert spans == [0.25, 2, 4, 8, 16]
+
+    def test_false_alarms_count_for_nothing(self):
+        standing = Standing()
+        for alarm in range(10):
+            now = 10.0 + alarm
+            assert look(standing, now, nepers=ENOUGH)
+            assert standing.probed(0, now + 0.01)
+            run_trial(standing, now + 0.1)
+
     def test_three_in_a_row_that_others_answered_first(self):
         standing = Standing()
         assert [standing.outrun(0, 1.0, Mean()) for _ in range(OUTRUN_IN_A_ROW)] == [
