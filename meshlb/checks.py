@@ -9,6 +9,14 @@ from meshlb.errors import InvalidInputError
 
 NAME = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 FINITE = sys.float_info.max
+MOST_COUNT = 2**53
+"""Of anything counted: up to here floats are exact, and a thousand of these add up in 64 bits."""
+MOST_AT_ONCE = 2**40
+"""Calls in flight, or waiting, of one reporter."""
+MOST_SPAN_S = 315_576_000_000.0
+"""What a Duration may hold, 10,000 years."""
+MOST_TIME_S = 253_402_300_799.0
+"""Last second of the year 9999: what a Timestamp may hold."""
 
 
 class Faults:
@@ -34,13 +42,17 @@ class Faults:
     def number(self, field: str, value: float, most: float | None = None) -> None:
         """Note a number that is not finite, negative, or above ``most``."""
         if not 0 <= value <= (FINITE if most is None else most):
-            allowed = "finite, 0 or more" if most is None else f"from 0 to {most:g}"
+            allowed = "finite, 0 or more" if most is None else f"from 0 to {most:.15g}"
             self.found.append(f"{field} = {value}: {allowed}")
 
     def positive(self, field: str, value: float) -> None:
         """Note a number that is not finite or not above 0."""
         if not 0 < value <= FINITE:
             self.found.append(f"{field} = {value}: finite, above 0")
+
+    def span(self, field: str, value_s: float) -> None:
+        """Note a span, in seconds, that is negative or more than a Duration holds."""
+        self.number(field, value_s, MOST_SPAN_S)
 
     def count(self, field: str, size: int, most: int) -> None:
         """Note a list that is too long."""

@@ -13,7 +13,7 @@ from typing import Any
 from google.protobuf import json_format
 
 from meshlb import params, scale_settings
-from meshlb.checks import NAME
+from meshlb.checks import MOST_TIME_S, NAME
 from meshlb.errors import InvalidInputError
 from meshlb.scale_model import (
     Manual,
@@ -27,8 +27,6 @@ from meshlb.v1 import scale_pb2
 from meshlb.wire_time import duration, seconds, timestamp
 
 MOST_NODES = scale_settings.MOST_NODES
-MOST_TIME_S = 253_402_300_799.0
-"""Last second of the year 9999: what a Timestamp holds."""
 MODES = {Mode.OBSERVE: scale_pb2.SCALE_MODE_OBSERVE, Mode.ACTIVE: scale_pb2.SCALE_MODE_ACTIVE}
 VERTICALS = {
     Vertical.OFF: scale_pb2.VERTICAL_MODE_OFF,

@@ -285,12 +285,13 @@ def _section(
 
 def _read(base: T, section: Mapping[str, Any], at: str, faults: list[str]) -> T:
     fields = {f.name: f for f in dataclasses.fields(base)}
+    usual = type(base)()  # of the kinds that values are to have; in ``base`` 3.0 may stand as 3
     good: dict[str, Any] = {}
     for key, value in section.items():
         if key not in fields:
             faults.append(f"{at}.{key} = {value!r}: not a key; known: {', '.join(sorted(fields))}")
             continue
-        wrong = _fault(value, getattr(base, key), fields[key].metadata)
+        wrong = _fault(value, getattr(usual, key), fields[key].metadata)
         if wrong:
             faults.append(f"{at}.{key} = {value!r}: {wrong}")
         else:

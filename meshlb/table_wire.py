@@ -122,6 +122,8 @@ def table_from_pb(message: routing_pb2.RoutingTable) -> Table:
     """Return a table, checked: known states, positive weights, dialable addresses, unique nodes."""
     faults = Faults()
     faults.name("table.service", message.service)
+    faults.number("table.epoch", message.epoch)
+    faults.number("table.version", message.version)
     faults.count("table.nodes", len(message.nodes), wire.MAX_NODES)
     nodes = []
     for n in message.nodes:

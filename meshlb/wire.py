@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable
 from operator import eq
 
-from meshlb.checks import FINITE, Faults
+from meshlb.checks import FINITE, MOST_AT_ONCE, MOST_COUNT, MOST_SPAN_S, MOST_TIME_S, Faults
 from meshlb.model import (
     CallReport,
     Health,
@@ -34,23 +34,23 @@ HEALTHS_BACK = {number: health for health, number in HEALTHS.items()}
 
 # Fields of LoadReport that are plain optional figures: model name, message name, upper bound.
 _FIGURES = (
-    ("in_flight", "in_flight_count", FINITE),
-    ("queued", "queued_count", FINITE),
-    ("succeeded", "succeeded_count", FINITE),
-    ("failed", "failed_count", FINITE),
+    ("in_flight", "in_flight_count", MOST_AT_ONCE),
+    ("queued", "queued_count", MOST_AT_ONCE),
+    ("succeeded", "succeeded_count", MOST_COUNT),
+    ("failed", "failed_count", MOST_COUNT),
     ("host_cpu", "host_cpu_utilization", 1.0),
     ("host_memory", "host_memory_utilization", 1.0),
     ("process_cpu_cores", "process_cpu_cores", FINITE),
-    ("process_memory_bytes", "process_memory_bytes", FINITE),
+    ("process_memory_bytes", "process_memory_bytes", MOST_COUNT),
     ("gpu", "gpu_utilization", 1.0),
     ("gpu_memory", "gpu_memory_utilization", 1.0),
     ("kv_cache", "kv_cache_utilization", 1.0),
     ("application", "application_utilization", FINITE),
     ("requests_per_s", "requests_per_second", FINITE),
     ("errors_per_s", "errors_per_second", FINITE),
-    ("tokens_in", "token_in_count", FINITE),
-    ("tokens_out", "token_out_count", FINITE),
-    ("connections", "connection_count", FINITE),
+    ("tokens_in", "token_in_count", MOST_COUNT),
+    ("tokens_out", "token_out_count", MOST_COUNT),
+    ("connections", "connection_count", MOST_COUNT),
 )
 
 
@@ -134,10 +134,14 @@ def _buckets(
     for message in messages:
         in_flight, count, span = message.in_flight_count, message.call_count, message.latency_sum
         sum_s = span.seconds + span.nanos / 1e9
-        if in_flight < 0 or count < 0 or sum_s < 0:
-            faults.number(f"{at}in_flight_count", in_flight)
-            faults.number(f"{at}call_count", count)
-            faults.number(f"{at}latency_sum", sum_s)
+        if not (
+            0 <= in_flight <= MOST_AT_ONCE
+            and 0 <= count <= MOST_COUNT
+            and 0 <= sum_s <= MOST_SPAN_S
+        ):
+            faults.number(f"{at}in_flight_count", in_flight, MOST_AT_ONCE)
+            faults.number(f"{at}call_count", count, MOST_COUNT)
+            faults.span(f"{at}latency_sum", sum_s)
         found.append(LatencyBucket(in_flight, count, sum_s))
     faults.count(at.rstrip("."), len(found), MAX_BUCKETS)
     return tuple(found)
@@ -179,7 +183,11 @@ def load_report_from_pb(message: load_pb2.LoadReport, last: Last | None = None) 
     first_token = None
     if message.HasField("time_to_first_token"):
         first_token = seconds(message.time_to_first_token)
-        faults.number("report.time_to_first_token", first_token)
+        faults.span("report.time_to_first_token", first_token)
+    observe_time_s = None
+    if message.HasField("observe_time"):
+        observe_time_s = seconds(message.observe_time)
+        faults.number("report.observe_time", observe_time_s, MOST_TIME_S)
     named = dict(message.named_metrics)
     faults.count("report.named_metrics", len(named), MAX_METRICS)
     for key, value in named.items():
@@ -192,7 +200,7 @@ def load_report_from_pb(message: load_pb2.LoadReport, last: Last | None = None) 
         last.node, last.node_bytes = node, node_bytes
     return LoadReport(
         node=node,
-        observe_time_s=seconds(message.observe_time) if message.HasField("observe_time") else None,
+        observe_time_s=observe_time_s,
         health=health or Health.UNCHECKED,
         latency=latency,
         time_to_first_token_s=first_token,
@@ -238,7 +246,7 @@ def call_report_from_pb(message: load_pb2.CallReport, last: Last | None = None) 
     faults.name("report.service", message.service)
     faults.text("report.client_id", message.client_id, 1, 128)
     faults.number("report.sequence", message.sequence)
-    faults.number("report.waiting_count", message.waiting_count)
+    faults.number("report.waiting_count", message.waiting_count, MOST_AT_ONCE)
     applied = message.applied_epoch, message.applied_version
     for name, value in zip(("epoch", "version"), applied, strict=True):
         faults.number(f"report.applied_{name}", value)
@@ -276,13 +284,15 @@ def _node_calls(
     )  # fmt: skip
     span = entry.in_flight_time
     spent_s = span.seconds + span.nanos / 1e9
-    if not (0 < len(node_id) <= 253 and min(figures) >= 0 and spent_s >= 0):
+    wrong = min(figures) < 0 or max(figures) > MOST_COUNT or figures[0] > MOST_AT_ONCE
+    if wrong or not (0 < len(node_id) <= 253 and 0 <= spent_s <= MOST_SPAN_S):
         faults.text("report.nodes.node_id", node_id, 1, 253)
-        if min(figures) < 0:
+        if wrong:
             faults.found.append(
-                f"report.nodes[{node_id[:140]!r}] counts = {figures}: finite, 0 or more"
+                f"report.nodes[{node_id[:140]!r}] counts = {figures}: from 0 to {MOST_COUNT}, the "
+                f"first, calls in flight, to {MOST_AT_ONCE}"
             )
-        faults.number("report.nodes.in_flight_time", spent_s)
+        faults.span("report.nodes.in_flight_time", spent_s)
     suspicion = entry.suspicion
     if suspicion:
         faults.text("report.nodes.suspicion", suspicion, 0, 128)

@@ -19,6 +19,7 @@ from meshlb.client.retry import IDEMPOTENT, ONCE, RetryPolicy
 ATTEMPT_LIMIT = "perAttemptRecvTimeout"
 """gRPC's own name for it, which its Python has not switched on."""
 MAX_ATTEMPTS = 5  # gRFC A6
+MOST_MULTIPLIER = 1e6  # its powers are still numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +136,10 @@ def _policy(raw: Mapping[str, Any]) -> RetryPolicy:
     if not codes:
         raise ValueError("retryPolicy.retryableStatusCodes = []: one code or more")
     multiplier = float(raw.get("backoffMultiplier", 2))
-    if not 0 < multiplier < float("inf"):
-        raise ValueError(f"retryPolicy.backoffMultiplier = {multiplier!r}: above 0")
+    if not 0 < multiplier <= MOST_MULTIPLIER:
+        raise ValueError(
+            f"retryPolicy.backoffMultiplier = {multiplier!r}: above 0, at most {MOST_MULTIPLIER:g}"
+        )
     return RetryPolicy(
         max_attempts=min(attempts, MAX_ATTEMPTS),
         codes=codes,

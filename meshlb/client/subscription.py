@@ -8,6 +8,7 @@ stays until a better one comes. Long because the threads look at each other's ma
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import queue
 import threading
@@ -17,11 +18,12 @@ from typing import Any
 
 import grpc
 
-from meshlb import table_wire, wire
+from meshlb import plugins, table_wire, wire
 from meshlb.client import no_table
 from meshlb.client.judgement import IDLE_LOOK_S, LOOK_S
 from meshlb.client.routes import Routes
 from meshlb.client.target import Target
+from meshlb.client.view import PICKERS
 from meshlb.errors import InvalidInputError
 from meshlb.model import CallReport, Table
 from meshlb.security.client_tls import Credentials, bearer_of, channel_credentials
@@ -217,6 +219,9 @@ class Subscription:
                 raise InvalidInputError(
                     f"table.service = {table.service!r}: {self._target.service!r}"
                 )
+            if table.picker not in ("", *plugins.names(PICKERS)):  # of a controller that is newer
+                log.warning("picker %r is not known here: the default is used", table.picker)
+                table = dataclasses.replace(table, picker="")
             ack.error = refusal(self._routes.table, table) or ""
             if not ack.error:
                 self._routes.apply_table(table)

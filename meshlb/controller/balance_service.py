@@ -144,6 +144,8 @@ class BalanceService(balance_pb2_grpc.BalanceServiceServicer):
         sender = asyncio.create_task(_send(watcher, context))
         try:
             await asyncio.wait((answers, sender), return_when=asyncio.FIRST_COMPLETED)
+            watcher.mailbox.close()
+            await asyncio.wait((sender,))  # gRPC gives no status to a call that is being written to
             if answers.done() and answers.exception() is not None:
                 raise answers.exception()  # type: ignore[misc]
         finally:
@@ -299,8 +301,8 @@ def add_to_server(service: BalanceService, server: grpc.aio.Server) -> None:
 
 
 async def _send(watcher: Watcher, context: Context) -> None:
-    while True:
-        table, share = await watcher.mailbox.take()
+    while (taken := await watcher.mailbox.take()) is not None:
+        table, share = taken
         if table is not None:
             await context.write(table)
         if share is not None:

@@ -15,6 +15,7 @@ class Mailbox:
         self._table: bytes | None = None
         self._share: bytes | None = None
         self._filled = asyncio.Event()
+        self._closed = False
 
     def put_table(self, table: bytes) -> None:
         """Replace the table to be sent."""
@@ -26,10 +27,18 @@ class Mailbox:
         self._share = share
         self._filled.set()
 
-    async def take(self) -> tuple[bytes | None, bytes | None]:
+    def close(self) -> None:
+        """Let ``take`` return what is there yet, and then None."""
+        self._closed = True
+        self._filled.set()
+
+    async def take(self) -> tuple[bytes | None, bytes | None] | None:
         """Wait until there is something, and return and clear it; a table is to be sent first."""
         await self._filled.wait()
-        self._filled.clear()
         taken = self._table, self._share
         self._table = self._share = None
+        if not self._closed:
+            self._filled.clear()
+        elif taken == (None, None):
+            return None
         return taken

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from meshlb import scale_state_wire, scale_wire
+from meshlb.checks import MOST_TIME_S
 from meshlb.controller.changes import Asked, Changes
 from meshlb.controller.gate import Caller, Gate
 from meshlb.controller.intent import Intent
@@ -236,7 +237,7 @@ class ScaleService(scale_pb2_grpc.ScaleServiceServicer):
         found = await self._store.decisions(
             request.service,
             0.0 if since is None else since - ROUNDED_S,
-            scale_wire.MOST_TIME_S if until is None else until + ROUNDED_S,
+            MOST_TIME_S if until is None else until + ROUNDED_S,
             request.limit or DEFAULT_DECISIONS,
             request.changes_only,
         )
@@ -254,7 +255,7 @@ class ScaleService(scale_pb2_grpc.ScaleServiceServicer):
         if request.HasField("since"):
             since = max(0.0, time.time() - seconds(request.since))
         found = await self._store.decisions(
-            policy.service, since, scale_wire.MOST_TIME_S, MOST_DECISIONS, changes_only=False
+            policy.service, since, MOST_TIME_S, MOST_DECISIONS, changes_only=False
         )
         return await asyncio.to_thread(_preview, policy, found)
 

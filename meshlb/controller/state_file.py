@@ -21,6 +21,8 @@ from meshlb.os_process import ProcessName
 
 APPLICATION_ID = 0x6D_6C_62_62
 VERSION = 1
+ERRORS = (sqlite3.Error, UnicodeDecodeError)
+"""What a damaged file raises; SQLite quotes what it found there, which need not be text."""
 SCHEMA = """
 CREATE TABLE services (service TEXT PRIMARY KEY, intent TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE learned (
@@ -75,7 +77,7 @@ class StateFile:
         """Give the connection; SQLite's errors become StateErrors that a person can act on."""
         try:
             yield self.connection
-        except sqlite3.Error as error:
+        except ERRORS as error:
             raise _state_error(self.path, error) from error
 
     def close(self) -> None:
@@ -89,7 +91,7 @@ class StateFile:
             self._lock = -1
 
 
-def _state_error(path: Path | None, error: sqlite3.Error) -> StateError:
+def _state_error(path: Path | None, error: Exception) -> StateError:
     name = getattr(error, "sqlite_errorname", "")
     full = name == "SQLITE_FULL"
     return StateError(
@@ -159,7 +161,7 @@ def _opened(path: Path | None) -> sqlite3.Connection:
             f"state = {str(path)!r}: a file that can be written ({error.strerror})",
             reason="INVALID_STATE_PATH",
         ) from error
-    except sqlite3.Error as error:
+    except ERRORS as error:
         if connection is not None:
             connection.close()
         raise damaged(path, str(error)) from error
@@ -215,6 +217,6 @@ def ledgers(path: Path) -> Mapping[tuple[str, str], Mapping[str, str]]:
             rows = connection.execute("SELECT service, actuator, replica_id, entry FROM ledger")
             for service, actuator, replica_id, entry in rows:
                 found.setdefault((service, actuator), {})[replica_id] = entry
-    except sqlite3.Error as error:
+    except ERRORS as error:
         raise damaged(path, str(error)) from error
     return found

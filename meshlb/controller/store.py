@@ -145,10 +145,9 @@ class Store:
                     if problem:
                         kept.problems[service] = problem
                 for service, target, text, ready in sql.execute("SELECT * FROM learned"):
-                    start_ups_s = tuple(map(float, json.loads(text)))
-                    kept.learned[service] = Learned(target, start_ups_s, ready)
+                    kept.learned[service] = intents.learned(service, target, text, ready)
                 for row in sql.execute("SELECT service, node_id, reason, by_scaling FROM drains"):
-                    kept.drains.append(Drain(row[0], row[1], row[2], bool(row[3])))
+                    kept.drains.append(intents.drain(*row))
                 last = sql.execute("SELECT max(decision_id) FROM decisions").fetchone()[0]
                 kept.last_decision_id = last or 0
         except (StateError, ValueError, KeyError, TypeError) as error:

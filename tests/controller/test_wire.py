@@ -206,7 +206,7 @@ GOOD = LoadReport(NodeInfo("s", "n", 1, "h:1"))
     [
         ("host_cpu_utilization", math.nan, "report.host_cpu_utilization = nan: from 0 to 1"),
         ("host_cpu_utilization", 1.5, "report.host_cpu_utilization = 1.5: from 0 to 1"),
-        ("in_flight_count", -1, "report.in_flight_count = -1: finite, 0 or more"),
+        ("in_flight_count", -1, "report.in_flight_count = -1: from 0 to 1099511627776"),
         ("application_utilization", math.inf, "application_utilization = inf: finite, 0 or more"),
         ("requests_per_second", -0.5, "report.requests_per_second = -0.5: finite, 0 or more"),
     ],
