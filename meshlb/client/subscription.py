@@ -22,10 +22,11 @@ from meshlb import plugins, table_wire, wire
 from meshlb.client import no_table
 from meshlb.client.judgement import IDLE_LOOK_S, LOOK_S
 from meshlb.client.routes import Routes
+from meshlb.client.table_choice import TableChoice
 from meshlb.client.target import Target
 from meshlb.client.view import PICKERS
 from meshlb.errors import InvalidInputError
-from meshlb.model import CallReport, Table
+from meshlb.model import CallReport
 from meshlb.security.client_tls import Credentials, bearer_of, channel_credentials
 from meshlb.v1 import balance_pb2, balance_pb2_grpc, routing_pb2
 from meshlb.wire_time import seconds
@@ -34,7 +35,8 @@ log = logging.getLogger(__name__)  # a library's: silent unless the caller's pro
 
 FIRST_DELAY_S, LAST_DELAY_S = 0.05, 2.0
 SILENCE_S = 5.0
-"""A controller that has sent shares and sends none for so long hangs: the next one is asked."""
+"""A controller that says nothing for so long hangs: the next one is asked. The only one hangs if it
+has sent shares and sends no more; it may also have nothing to say yet."""
 RETURN_AFTER_S = 5.0
 """A controller higher on the list must take reports for so long before the watch returns to it."""
 SILENT_INTERVALS = 20
@@ -55,23 +57,6 @@ _OPTIONS = (
 )
 
 
-def refusal(current: Table | None, new: Table) -> str | None:
-    """Return why a client that has ``current`` does not take ``new``; None: it does.
-
-    Within one start of one controller versions only grow. Another controller's table must be
-    complete, so that one that has just started takes nothing from what the client has.
-    """
-    if current is None:
-        return None
-    if (new.controller_id, new.epoch) == (current.controller_id, current.epoch):
-        if new.version < current.version:
-            return f"version {new.version} is older than {current.version}"
-        return None
-    if new.complete:
-        return None
-    return f"{table_wire.NOT_COMPLETE}; the last controller's table stays"
-
-
 def _told(report: CallReport) -> tuple[Any, ...]:
     return report.nodes, report.waiting, report.applied
 
@@ -86,6 +71,7 @@ class Subscription:
         self._target = target
         self._credentials = credentials
         self._zone = zone
+        self._choice = TableChoice(routes)
         self._stop = threading.Event()
         self._channels: dict[str, grpc.Channel] = {}
         self._reporting: dict[str, grpc.Call] = {}
@@ -95,7 +81,8 @@ class Subscription:
         self._watching: str | None = None
         self._watch: grpc.Call | None = None
         self._heard_at: float | None = None
-        """When the watched controller last sent a share; None: it has not yet."""
+        """When the watched controller last said something, or was asked if there are others; None:
+        it is the only one, and has sent no share yet."""
         self._silence_s = SILENCE_S
         self._hung_until: dict[str, float] = {}
         """Controllers that hung, and until when the watch does not return to them."""
@@ -148,6 +135,7 @@ class Subscription:
         while not self._stop.wait(LOOK_S if self._routes.client.in_flight else IDLE_LOOK_S):
             try:
                 self._routes.expire(time.perf_counter())
+                self._choice.look()
             except Exception:
                 log.exception("looking at the nodes of %s failed", self._target.service)
 
@@ -184,11 +172,12 @@ class Subscription:
         try:
             stub = balance_pb2_grpc.BalanceServiceStub(self._channels[controller])
             call = stub.WatchRoutes(iter(asks.get, None), metadata=self._bearer())
-            self._watching, self._watch, self._heard_at = controller, call, None
+            self._watching, self._watch, self._heard_at = controller, call, self._now_if_others()
             for message in call:
                 served = True
                 self._errors.pop(controller, None)
                 if message.HasField("table"):
+                    self._heard_at = self._now_if_others()
                     asks.put(self._take_table(message.table))
                 else:
                     self._heard_at = time.perf_counter()
@@ -204,7 +193,8 @@ class Subscription:
             self._errors[controller] = repr(error)
             log.exception("what controller %s sent could not be used", controller)
         finally:
-            self._watching = self._watch = None
+            self._watching = self._watch = self._heard_at = None
+            self._choice.drop()
             self._routes.starting = False  # calls do not wait on the word of one that has gone
             asks.put(None)
         if served and not self._stop.is_set():
@@ -222,9 +212,7 @@ class Subscription:
             if table.picker not in ("", *plugins.names(PICKERS)):  # of a controller that is newer
                 log.warning("picker %r is not known here: the default is used", table.picker)
                 table = dataclasses.replace(table, picker="")
-            ack.error = refusal(self._routes.table, table) or ""
-            if not ack.error:
-                self._routes.apply_table(table)
+            ack.error = self._choice.take(table)
         except InvalidInputError as error:
             ack.error = str(error)[:1000]
             log.warning("table of %s refused: %s", self._target.service, ack.error)
@@ -243,6 +231,10 @@ class Subscription:
         """Return whether a controller has never been heard, and there is nothing to go on with."""
         heard = controller in self._taken_since or self._routes.table is not None
         return not heard and not self._stop.is_set()
+
+    def _now_if_others(self) -> float | None:
+        """Return now; None if there is no other controller that may know more of the service."""
+        return time.perf_counter() if len(self._target.controllers) > 1 else self._heard_at
 
     # --- reporting -------------------------------------------------------------------------
 

@@ -213,7 +213,7 @@ class Fleet:
     def decide(self, now: float) -> Plan:
         """Look at all that is known, bring every service up to ``now``, and say what is to do."""
         controller = self.settings.controller
-        complete = now - self.started_at >= controller.grace_s
+        running_s = now - self.started_at
         gap_s, self._decided_at = now - self._decided_at, now
         held_up = gap_s > max(HELD_UP_S, HELD_UP_TICKS * controller.tick_s)
         tables: dict[str, Table] = {}
@@ -226,6 +226,9 @@ class Fleet:
             record.count(now, self.share_interval_s)
             for node_id, before, after, reason in record.refresh_states(now):
                 changes.append(StateChange(record.name, node_id, before, after, reason))
+            complete = record.hearsay.look(
+                record.nodes, running_s, controller.grace_s, record.settings.forget_s, now
+            )
             table = record.next_table(
                 now, self.controller_id, self.epoch, complete, self._weigh_interval_s
             )

@@ -14,6 +14,7 @@ from meshlb.policy.admission import share_out, usable
 from meshlb.policy.call_flow import CallFlow
 from meshlb.policy.client_record import LEAST_LEASE_S, ClientRecord
 from meshlb.policy.ejection import QUIET_REPORTS, QUIET_S, Ejector
+from meshlb.policy.hearsay import Hearsay
 from meshlb.policy.node_record import REPORTS, NodeRecord
 from meshlb.policy.pooling import pooled
 from meshlb.policy.sound import spared
@@ -55,6 +56,7 @@ class ServiceRecord:
         """Before that who is silent may just not have been heard."""
         self.listens_since = 0.0
         """When the controller began to hear of it."""
+        self.hearsay = Hearsay()
         self.starting = False
         """Whether nodes start that are not here yet, as scaling says."""
         self.table: Table | None = None
@@ -93,6 +95,7 @@ class ServiceRecord:
                 self._add(node_id, in_flight)
             if calls is None:
                 client.suspects.pop(node_id, None)
+                client.succeeded.pop(node_id, None)
                 continue
             if calls.suspicion:
                 client.suspects[node_id] = calls.suspicion
@@ -106,6 +109,8 @@ class ServiceRecord:
                 client.failed[node_id] = calls.failed
             node = self.nodes.get(node_id)
             if node is None:
+                if known and ended > 0:
+                    self.hearsay.called(node_id, now)
                 continue
             if known:
                 node.calls_s += spent_s
@@ -184,7 +189,7 @@ class ServiceRecord:
         for node_id, node in list(self.nodes.items()):
             if self.states.get(node_id) is REPORTS and node.steady(now, steady_s):
                 continue
-            why = self._forgettable(node, now)
+            why = None if now < self.deaf_until else self._forgettable(node, now)
             if why:
                 self._moved = True
                 before, _ = self.states.pop(node_id, (None, ""))

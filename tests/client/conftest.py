@@ -88,6 +88,12 @@ class World:
         self._stop.close()
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """A fake controller says only what it is told to: by that alone none hangs."""
+    monkeypatch.setattr("meshlb.client.subscription.SILENCE_S", 600.0)
+
+
 @pytest.fixture
 def world():
     made = World()

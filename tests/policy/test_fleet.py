@@ -26,7 +26,11 @@ class TestStates:
             made.decide(now)
             assert (now, states(made)) == (now, {"a": wanted})
 
-        plan = made.decide(START + 61)
+        made.decide(START + 60)
+        plan = made.decide(START + 66)  # after so long a gap nobody is forgotten
+        assert states(made) == {"a": NodeState.UNKNOWN}
+        for now in (START + 67, START + 69, START + 71):
+            plan = made.decide(now)
 
         assert states(made) == {}
         assert plan.changes[0].after is None
