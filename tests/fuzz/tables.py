@@ -13,6 +13,7 @@ LIKELY = {
     "idempotent_methods": ([], ["/a.B/C", "/a.B/"]),
     "command": (["x"], ["x", "--port", "{port}"], ["/bin/sh", "-c", "\n\"'"]),
     "weight_params": ({}, {}, {"blackout_s": 1}),
+    "priorities": ({}, {"critical": 0.2, "default": 0.0}, {"a": 1}),
     "signal": scale_model.SIGNALS,
     "target": (0.1, 1, 4.0, "50%"),
 }
@@ -112,14 +113,27 @@ def policy(source, wild):
     return made
 
 
+def access(source, wild):
+    """Return an ``[access]``, with rules where it need not hold: those ask for certificates."""
+    made = {"tokens": one_of(source, ("tokens.toml", "/x"))}
+    if wild:
+        rules = [_of(settings.access_settings.Rule, source, wild) for _ in range(source.below(3))]
+        made["rule"] = value(source) if source.below(3) == 0 else rules
+    return made
+
+
 def configuration(source):
     """Return what a configuration file may say, as ``tomllib`` gives it."""
     wild = source.below(3) == 0
     made = {}
     for field in dataclasses.fields(settings.Settings):
         kind = field.default_factory
-        if dataclasses.is_dataclass(kind) and source.below(2):
+        if field.name in ("controller", "default") and source.below(2):
             made[field.name] = _of(kind, source, wild)
+    if source.below(4) == 0:
+        made["access"] = access(source, wild)
+    if wild and source.below(4) == 0:
+        made["controller"] = {"tls": _of(settings.TlsSettings, source, wild)}
     services = {}
     for _ in range(source.below(3)):
         service = _of(settings.ServiceSettings, source, wild)
