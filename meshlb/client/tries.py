@@ -24,6 +24,7 @@ from meshlb.client.retry import (
     pushback_s,
 )
 from meshlb.client.routes import Routes
+from meshlb.model import NodeState
 
 log = logging.getLogger("meshlb.client")
 
@@ -138,6 +139,8 @@ class Tries:
                 link.refused()
             if not again_here:
                 return Again(0.0, "never reached a server")
+            if self._untried():  # it came with a newer table, after this attempt had begun
+                return Again(WAIT_FOR_READY_S, "another node has not been tried yet")
             if self._wait_for_ready or self._routes.starting:
                 self._waited = True
                 return Again(WAIT_FOR_READY_S, "every node refuses", waits=True)
@@ -184,6 +187,10 @@ class Tries:
             log.exception("the resume hook of %s failed", self._method)
             return None
         return None if self.complete else Again(0.0, "stream resumed where it broke")
+
+    def _untried(self) -> bool:
+        nodes = list(self._routes.nodes.values())
+        return any(n.info.state is not NodeState.DRAINING and n not in self.tried for n in nodes)
 
     def progressed(self) -> None:
         """Note that a message came: attempts and tried nodes count anew."""

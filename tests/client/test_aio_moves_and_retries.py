@@ -179,7 +179,7 @@ def test_with_every_node_dead_one_is_tried_and_its_error_told_with_the_context(
     run_in_turn(go)
 
 
-@every_call
+@every_given_call
 def test_with_every_node_dead_a_call_that_waits_for_ready_waits(pair, run_in_turn, call):
     async def go(channel):
         nodes = routes_of(channel).nodes.values()
@@ -202,7 +202,7 @@ def test_with_every_node_dead_a_call_that_waits_for_ready_waits(pair, run_in_tur
     run_in_turn(go)
 
 
-@every_call
+@every_given_call
 def test_with_every_node_dead_a_call_waits_if_others_start(pair, run_in_turn, call):
     pair.controller.push(pair.a, pair.b, starting=True)
 

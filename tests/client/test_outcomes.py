@@ -17,7 +17,7 @@ from meshlb.client.retry import (
 )
 from meshlb.client.routes import Routes
 from meshlb.client.tries import Tries
-from meshlb.model import Table, TableNode
+from meshlb.model import NodeState, Table, TableNode
 
 Code = grpc.StatusCode
 REFUSED = (
@@ -123,3 +123,24 @@ def test_a_deadline_that_passes_in_an_attempt_at_a_node_that_is_down_was_waited_
         routes.link_changed(node, link, LinkState.READY)
     assert tries.failed(node, 0.0, 0.3, (Code.DEADLINE_EXCEEDED, "Deadline Exceeded", ())) is None
     assert tries.in_vain is down
+
+
+@pytest.mark.parametrize("wait_for_ready", [True, False])
+def test_a_node_that_came_while_the_others_refused_is_tried_before_the_call_ends(wait_for_ready):
+    routes = Routes("s", "me", lambda routes, node: Link())
+    first = TableNode("a", 1, "10.0.0.1:80")
+    routes.apply_table(Table("s", "c", 1, 1, True, (first,)))
+    (node,) = routes.nodes.values()
+    routes.link_of(node)
+    tries = Tries(routes, "/p.S/M", None, wait_for_ready)
+    refusal = (Code.UNAVAILABLE, REFUSED, ())
+    assert tries.failed(node, 0.0, 0.0, refusal).delay_s == 0.0
+    drains = TableNode("c", 1, "10.0.0.3:80", state=NodeState.DRAINING)
+    second = TableNode("b", 1, "10.0.0.2:80")
+    routes.apply_table(Table("s", "c", 1, 2, True, (first, second, drains)))
+    again = tries.failed(node, 0.0, 0.0, refusal)
+    assert not again.waits
+    assert not tries.refused
+    tries.tried.append(next(n for n in routes.nodes.values() if n.info == second))
+    again = tries.failed(node, 0.0, 0.0, refusal)
+    assert again.waits if wait_for_ready else again is None
