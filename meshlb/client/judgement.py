@@ -54,10 +54,10 @@ class Judgement:
         deaf = since_s > DEAF_S
         for node in nodes:
             standing = node.standing
-            before = standing.shut, standing.most is None
+            shut, most = standing.shut, standing.most
             if node.look(now, since_s, self._latencies, rng, deaf=deaf):
                 found.changed = True
-                if (standing.shut, standing.most is None) != before:
+                if standing.shut is not shut or (standing.most is None) is not (most is None):
                     found.told.append((node, standing.reason))
             if standing.shut and node.wants_probe(now):
                 found.silent.append((node, node.link))

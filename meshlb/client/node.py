@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from meshlb.model import NodeState, TableNode
 from meshlb.policy.load import Candidate, ClientLoad, NodeLoad
-from meshlb.policy.overdue import Latencies, Silence
+from meshlb.policy.overdue import ENOUGH, Latencies, Silence
 from meshlb.policy.sound import WORSE_BY
 from meshlb.policy.standing import Standing
 
@@ -114,7 +114,7 @@ class Node:
     def set_info(self, info: TableNode) -> None:
         """Take what a newer table says of the node."""
         if self.info.state is _EJECTED is not info.state:
-            self.standing.returned(self.load.in_flight)
+            self.standing.returned(self.good, self.load.in_flight)
         self.info = info
         self.candidate = Candidate(info, self.load)
 
@@ -142,35 +142,34 @@ class Node:
         ``deaf``: nobody could listen since the last look, ``since_s`` seconds ago.
         """
         load, standing = self.load, self.standing
-        in_flight = load.in_flight
-        if (
-            in_flight <= 0
-            and self.started == self._looked_started
-            and standing.plain
-            and not load.failing
-        ):
+        in_flight, started = load.in_flight, self.started
+        plain = not standing.shut and standing.most is None
+        if in_flight <= 0 and started == self._looked_started and plain and not load.failing:
             return False
-        self._looked_started = self.started
-        silence = self._silence
-        heard_count = self.good + self.messages
+        self._looked_started = started
+        silence, good, failed = self._silence, self.good, self.failed
+        heard_count = good + self.messages
         heard = silence.heard(heard_count)
         if heard and load.answer_s > 0.0:
             silence.answered(load.answer_s)
             latencies.add(load.answer_s)
         if deaf:
             silence.held_up(since_s)
-        silence.look(self.started, heard_count, in_flight, now, since_s)
+        silence.look(started, heard_count, in_flight, now, since_s)
         curve = self.info.curve
         base_s = None if curve is None else curve.base_s
         nepers = silence.evidence(in_flight, now, latencies, base_s)
-        changed = standing.look(self.good, heard, in_flight, nepers, now, rng)
-        good, failed = self._ended
-        self._ended = self.good, self.failed
-        load.observe_outcomes(self.good - good, self.failed - failed, since_s)
-        told = self._told_failing
-        if abs(load.failing - told) >= WORSE_BY or (told and not load.failing):
-            self._told_failing = load.failing
-            changed = True
+        changed = False
+        if not plain or nepers >= ENOUGH:
+            changed = standing.look(good, heard, in_flight, nepers, now, rng)
+        good_before, failed_before = self._ended
+        self._ended = good, failed
+        if failed != failed_before or load.failing:
+            load.observe_outcomes(good - good_before, failed - failed_before, since_s)
+            told = self._told_failing
+            if abs(load.failing - told) >= WORSE_BY or (told and not load.failing):
+                self._told_failing = load.failing
+                changed = True
         return changed
 
     def wants_probe(self, now: float) -> bool:

@@ -101,18 +101,23 @@ class Standing:
         self._forgive(now)
         return self._try(in_flight)
 
-    def returned(self, in_flight: int) -> bool:
+    def returned(self, good: int, in_flight: int) -> bool:
         """Note that the controller lets it have calls again."""
         if not self.plain:
             return False
+        self._count_from(good)
         self.reason = RETURNED
         return self._try(in_flight)
 
     def look(
         self, good: int, heard: bool, in_flight: int, nepers: float, now: float, rng: random.Random
     ) -> bool:
-        """Let time and answers do their part; ``heard``: something came since the last look."""
+        """Let time and answers do their part; ``heard``: something came since the last look.
+
+        Of a plain node only evidence that is enough needs to be told.
+        """
         if self.shut:
+            self._count_from(good)
             if self._silent and heard and now >= self._until:
                 self._forgive(now)
                 return self._fine(now)

@@ -159,11 +159,11 @@ class TestSilence:
 
 def test_a_node_that_the_controller_gives_back_is_on_trial_unless_it_is_shut_here():
     standing = Standing()
-    assert standing.returned(2)
+    assert standing.returned(0, 2)
     assert standing.most == 3
     shut = Standing()
     fail(shut, 1.0)
-    assert not shut.returned(0)
+    assert not shut.returned(0, 0)
     assert shut.shut
 
 
