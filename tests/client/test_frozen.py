@@ -73,3 +73,28 @@ def test_by_asyncio_calls(world, three, run_aio):
         await call_until(lambda: frozen.succeeded > before)
 
     run_aio(go, ROUND_ROBIN)
+
+
+def test_of_streams_the_first_message_counts_as_the_answer(mesh):
+    stream = mesh.it.unary_stream("/t.T/Count")(b"3", timeout=60)
+    assert next(stream) == b"0"
+    called = next(n for n in mesh.routes.nodes.values() if n.started)
+    assert called.messages == 1
+    assert called.load.answer_s > 0.0
+    assert list(stream) == [b"1", b"2"]
+    mesh.until(lambda: called.succeeded == 1)
+    mesh.until(lambda: called.load.answer_s == 0.0, "not for how long the whole stream took")
+
+
+def test_of_asyncio_streams_too(pair, run_pair):
+    async def go(channel):
+        stream = channel.unary_stream("/t.T/Count")(b"3", timeout=60)
+        assert await stream.read() == b"0"
+        called = next(n for n in routes_of(channel).nodes.values() if n.started)
+        assert called.messages == 1
+        assert called.load.answer_s > 0.0
+        assert [message async for message in stream] == [b"1", b"2"]
+        assert called.succeeded == 1
+        assert called.load.answer_s == 0.0
+
+    run_pair(go)
