@@ -350,7 +350,7 @@ class AioCourse:
         if self.patience is not patience or self._attempt is None:
             return
         attempts = 0 if self._tries is None else self._tries.attempts
-        left_s = patience.left_s(_now(), self.method, attempts)
+        left_s = patience.left_s(_now(), self.method, attempts, self._attempt[0])
         if left_s is None:
             return
         if left_s > 0:

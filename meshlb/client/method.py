@@ -19,6 +19,8 @@ from meshlb.policy.attempt_limit import AttemptLimit
 from meshlb.policy.hedge_delay import HedgeDelay
 
 _LATE = grpc.StatusCode.DEADLINE_EXCEEDED
+SILENT_S = 1.0
+"""A resumable stream whose reader has waited so long leaves a node that answers nobody."""
 SPARE = 16
 """Multi-callables of links that are gone are dropped when there are so many more than nodes."""
 
@@ -29,7 +31,7 @@ class Method:
     __slots__ = (
         "__weakref__",
         "_arguments", "_group", "arity", "attempt_limit", "by_link", "calls", "hedge", "idle_s",
-        "name", "owner", "policy", "priority", "resume", "timeout_s", "view", "waits",
+        "idle_set", "name", "owner", "policy", "priority", "resume", "timeout_s", "view", "waits",
     )  # fmt: skip
 
     def __init__(
@@ -59,7 +61,10 @@ class Method:
         """When a call is asked of another node too; None: never."""
         self.attempt_limit = self._attempt_limit(options)
         """How long an attempt may wait for its first message; None: none of its are limited."""
-        self.idle_s = options.idle_s(name) if self.resume is not None else None
+        idle_s = options.idle_s(name)
+        self.idle_set = idle_s is not None
+        """Whether the limit below was set; otherwise it holds at silent nodes only."""
+        self.idle_s = None if self.resume is None else idle_s or SILENT_S
         """How long a resumable stream may wait for its next message; None: any time."""
         self.calls = calls
         """The channel's calls, so that closing it cancels them."""

@@ -1,8 +1,8 @@
 """How long one attempt of a response stream may let its reader wait.
 
 Until its first message it has the time limit of an attempt, after that ``idleTimeout``, which only
-a stream that can be resumed has. It counts while somebody waits for the message: what nobody reads
-is not late.
+a stream that can be resumed has; if none is set, a second at a node that answers nobody. It counts
+while somebody waits for the message: what nobody reads is not late.
 """
 
 from __future__ import annotations
@@ -46,11 +46,12 @@ class Patience:
         """Return how long a message may let wait now; None: any time."""
         return idle_s if self.came else self.first_s
 
-    def left_s(self, now: float, method: Method, attempts: int) -> float | None:
+    def left_s(self, now: float, method: Method, attempts: int, node: Node) -> float | None:
         """Return the time that is left, 0 if it is over; None: there is no limit any more.
 
         A stream is not given up where nothing could take its place: what the first message may
-        take was found with that in mind, and for others the limit begins anew.
+        take was found with that in mind, and for others the limit begins anew. So it does if no
+        idle time was set and the node, silent in this stream, does answer other calls.
         """
         limit_s = self.limit_s(method.idle_s)
         if limit_s is None:
@@ -62,7 +63,9 @@ class Patience:
         if left_s > 0 or not self.came:
             return max(0.0, left_s)
         routes = method.routes
-        could = attempts < IDEMPOTENT.max_attempts and method.view.choices > attempts + 1
+        if not method.idle_set and not node.standing.silent:
+            return limit_s
+        could = attempts < IDEMPOTENT.max_attempts and method.view.has_other(node)
         return 0.0 if could and routes.budget.has_room(routes.started, now) else limit_s
 
     def call_off(self) -> None:

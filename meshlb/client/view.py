@@ -62,6 +62,11 @@ class View:
         self._closed = True
         self.routes.touch()
 
+    def has_other(self, node: Node) -> bool:
+        """Return whether there is another node to choose now."""
+        self.refresh()
+        return any(other is not node for other in self._picks.nodes)
+
     def check_open(self) -> None:
         """Raise gRPC's error if it has ended."""
         if self._closed:
