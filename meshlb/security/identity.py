@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 SPIFFE = "spiffe://"
+_DNS = re.compile(r"[A-Za-z0-9._*-]{1,253}")
 
 
 class Kind(enum.Enum):
@@ -44,7 +45,8 @@ class Identity:
 def of_peer(auth_context: Mapping[str, Iterable[bytes]], peer: str) -> Identity:
     """Return the identity of a gRPC peer from its auth context and address."""
     uris = _texts(auth_context, "peer_uri")
-    dns = _texts(auth_context, "peer_dns")
+    # What is no host name could look like a URI in a rule.
+    dns = tuple(name for name in _texts(auth_context, "peer_dns") if _DNS.fullmatch(name))
     addresses = _texts(auth_context, "peer_ip")
     host = peer_host(peer)
     spiffe = tuple(uri for uri in uris if uri.startswith(SPIFFE))

@@ -27,6 +27,7 @@ PEER = "ipv4:10.0.0.7:4711"
         ),
         ({**CERT, "peer_uri": [b"spiffe://ex/a", b"spiffe://ex/b"]}, Kind.NOTHING, ()),
         ({**CERT, "peer_ip": [b"10.0.0.7"]}, Kind.NOTHING, ()),
+        ({**CERT, "peer_dns": [b"spiffe://ex/meshlb/operator"]}, Kind.NOTHING, ()),
     ],
 )
 def test_what_names_a_peer(auth, kind, names):
