@@ -148,11 +148,11 @@ def _of_argument(fault: str) -> str:
 def _tls(args: argparse.Namespace) -> tuple[Tls | None, Tls | None]:
     """Return what is for the controllers, and for the server; None: plain text."""
 
-    def note(good: bool, text: str) -> None:
-        if good:
-            log.info("certificates_changed", files=text)
+    def note(event: str, text: str) -> None:
+        if event == "certificates_changed":
+            log.info(event, files=text)
         else:
-            log.error("certificates_not_taken", problem=text)
+            log.error(event, problem=text)
 
     made: list[Tls | None] = []
     for prefix in ("", "node_"):

@@ -132,14 +132,14 @@ class Controller:
 
     def _gate(self) -> Gate:
         access = self.settings.access
-        tokens = Tokens(access.tokens, _note_tokens) if access.tokens else None
+        tokens = Tokens(access.tokens, _note) if access.tokens else None
         return Gate(
             access_settings.access(self.settings.tls, access), tokens, self.settings.controller
         )
 
     def _open_ports(self, server: grpc.aio.Server) -> None:
         tls = self.settings.tls
-        made = ServerTls(tls.files, _note_certificates) if tls.on else None
+        made = ServerTls(tls.files, _note) if tls.on else None
         self.port = _open(server, self.listen, None if made is None else made.credentials())
         if made is not None and tls.token_listen:
             credentials = made.credentials(ask_clients=False)
@@ -205,15 +205,8 @@ def _open(server: grpc.aio.Server, listen: str, credentials: grpc.ServerCredenti
         ) from error
 
 
-def _note_certificates(good: bool, text: str) -> None:
-    if good:
-        log.info("certificates_changed", files=text)
+def _note(event: str, text: str) -> None:
+    if event.endswith("_changed"):
+        log.info(event, files=text)
     else:
-        log.error("certificates_not_taken", problem=text)
-
-
-def _note_tokens(good: bool, text: str) -> None:
-    if good:
-        log.info("tokens_changed", file=text)
-    else:
-        log.error("tokens_not_taken", problem=text)
+        log.error(event, problem=text)

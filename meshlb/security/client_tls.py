@@ -12,8 +12,9 @@ import grpc
 
 from meshlb.checks import parse_address
 from meshlb.errors import InvalidInputError
+from meshlb.security.following import Following, Note
 from meshlb.security.identity import is_loopback
-from meshlb.security.material import Files, Following
+from meshlb.security.material import Files
 
 log = logging.getLogger(__name__)  # a library's: silent unless the caller's program says otherwise
 MOST_TOKEN = 4096
@@ -29,7 +30,7 @@ class Tls:
         cert: str | os.PathLike[str] | None = None,
         key: str | os.PathLike[str] | None = None,
         token_file: str | os.PathLike[str] | None = None,
-        note: Any = None,
+        note: Note | None = None,
     ) -> None:
         """As ``tls`` below; ``note`` is told of changes in the place of the library's log."""
         files = Files(*("" if path is None else os.fspath(path) for path in (ca, cert, key)))
@@ -129,8 +130,6 @@ def check_bearer_way(address: str, token_file: str) -> None:
         )
 
 
-def _note(good: bool, text: str) -> None:
-    if good:
-        log.info("certificates changed: %s", text)
-    else:
-        log.warning("certificates not taken: %s", text)
+def _note(event: str, text: str) -> None:
+    level = logging.INFO if event == "certificates_changed" else logging.WARNING
+    log.log(level, "%s: %s", event.replace("_", " "), text)

@@ -14,12 +14,12 @@ from typing import Any
 
 from meshlb.checks import parse_address
 from meshlb.errors import InvalidInputError
+from meshlb.security import own
 from meshlb.security.material import Files
+from meshlb.security.own import EXPIRED, NO_CHECK_TIME
 
 LIMIT_S = 3.0
-_NO_CHECK_TIME = 0x200000
-"""X509_V_FLAG_NO_CHECK_TIME, which ``ssl`` has no name for."""
-_EXPIRED, _NOT_YET, _WRONG_HOST, _WRONG_ADDRESS = 10, 9, 62, 64
+_NOT_YET, _WRONG_HOST, _WRONG_ADDRESS = 9, 62, 64
 _SSL_TEXT = ("wrong version number", "record layer failure", "http request", "packet length")
 
 
@@ -100,7 +100,7 @@ def _certificate(
             f"the server's certificate is not for {name!r}: its names are {names}. Reach it by one "
             "of these, or have a certificate made with this name (`meshlb certs --host`)"
         )
-    if code in (_EXPIRED, _NOT_YET):
+    if code in (EXPIRED, _NOT_YET):
         if code == _NOT_YET:
             state, when = "is not valid yet", seen.get("notBefore")
         else:
@@ -121,7 +121,7 @@ def _seen(host: str, port: int, files: Files, limit_s: float) -> dict[str, Any]:
     with contextlib.suppress(OSError, ValueError):
         context = _context(files)
         context.check_hostname = False
-        context.verify_flags |= _NO_CHECK_TIME
+        context.verify_flags |= NO_CHECK_TIME
         with _connected(host, port, context, host, limit_s) as there:
             return dict(there.getpeercert() or {})
     return {}
@@ -150,16 +150,17 @@ def _handshake(error: ssl.SSLError | None, files: Files) -> str:
             "the server asks for a client certificate, and we show none: use --cert and --key (in "
             "a client: meshlb.tls(cert=..., key=...)); for a token, its port without certificates"
         )
-    ours, code, when = f"the server refuses our certificate {files.cert}", *own_fault(files)
-    if "EXPIRED" in reason or code == _EXPIRED:
+    ours, code, when = f"the server refuses our certificate {files.cert}", *own.fault(files)
+    if "EXPIRED" in reason or code == EXPIRED:
         return (
             f"{ours}, which has expired{f' ({when})' if when else ''}: have a new one made "
             "(`meshlb certs --force`); whoever follows the files takes it without a restart"
         )
     if "UNKNOWN_CA" in reason or code is not None:
         return (
-            f"{ours}: it is signed by an authority that the server does not know; use one by the "
-            "authority in the server's client_ca, or have ours added there"
+            f"{ours}: it is signed by an authority that the server does not know"
+            f"{_named(own.issuer(files))}; use one by the authority in the server's client_ca, or "
+            "have ours added there"
         )
     told = reason.replace("_", " ").lower() if reason else "it does not say why"
     return (
@@ -168,41 +169,8 @@ def _handshake(error: ssl.SSLError | None, files: Files) -> str:
     )
 
 
-def own_fault(files: Files) -> tuple[int | None, str | None]:
-    """Return what is wrong with our own certificate as our own authorities see it, and its end.
-
-    A server drops who comes with a wrong certificate without a word, but it looks as we can look:
-    OpenSSL's code for expired or signed by a stranger; None: nothing is wrong.
-    """
-    found: dict[str, Any] = {}
-    code = None
-    for flags in (0, _NO_CHECK_TIME):
-        try:
-            found = _shaken_hands_with_ourselves(files, flags)
-        except ssl.SSLCertVerificationError as error:
-            code = error.verify_code if code is None else code
-        except (ssl.SSLError, OSError, ValueError):
-            return None, None
-    return code, found.get("notAfter")
-
-
-def _shaken_hands_with_ourselves(files: Files, flags: int) -> dict[str, Any]:
-    """Let a client that trusts our authorities look at our certificate, in memory."""
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(files.cert, files.key, password="")
-    client = _context(Files(files.ca))
-    client.check_hostname = False
-    client.verify_flags |= flags
-    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
-    here = client.wrap_bio(down, up)
-    there = server.wrap_bio(up, down, server_side=True)
-    for _ in range(10):
-        for side in (here, there):
-            with contextlib.suppress(ssl.SSLWantReadError):
-                side.do_handshake()
-        if here.version() is not None and here.getpeercert():
-            return dict(here.getpeercert() or {})
-    return {}
+def _named(issuer: str) -> str:
+    return f" ({issuer})" if issuer else ""
 
 
 def _context(files: Files) -> ssl.SSLContext:

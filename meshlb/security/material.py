@@ -1,24 +1,15 @@
-"""Certificates and keys in files: read, parsed before use, and read again when they change.
-
-Whoever replaces the files need not do so at once: a pair that does not fit together, or half a
-file, is kept out and told once, and the last good one goes on.
-"""
+"""Certificates and keys in files: read, and parsed before use."""
 
 from __future__ import annotations
 
 import ssl
-import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from meshlb.errors import InvalidInputError
 
-LOOK_EVERY_S = 1.0
 MOST_BYTES = 1_000_000
-Note = Callable[[bool, str], object]
-"""Told whether new files are in use (True) or kept out (False), and which or why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,55 +69,6 @@ def signature(paths: Sequence[str]) -> tuple[object, ...]:
         except OSError as error:
             found.append(error.errno)
     return tuple(found)
-
-
-class Following:
-    """The newest good material of some files; safe to use from any thread."""
-
-    def __init__(
-        self, files: Files, note: Note, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        """Read them now. Raises InvalidInputError if they cannot be used."""
-        self.files = files
-        self.generation = 0
-        """Grows each time new files are taken into use."""
-        self._note = note
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._seen = signature(files.paths)
-        self._looked_at = clock()
-        self._material = read(files)
-        self._problem = ""
-
-    def current(self) -> Material:
-        """Return the newest good material; looks at the files once a second at the most."""
-        with self._lock:
-            now = self._clock()
-            if now - self._looked_at >= LOOK_EVERY_S:
-                self._looked_at = now
-                self._look()
-            return self._material
-
-    def forked(self) -> None:
-        """Begin anew in a child process."""
-        self._lock = threading.Lock()
-
-    def _look(self) -> None:
-        seen = signature(self.files.paths)
-        if seen == self._seen and not self._problem:
-            return
-        try:
-            fresh = read(self.files)
-        except InvalidInputError as error:
-            if str(error) != self._problem:
-                self._problem = str(error)
-                self._note(False, f"{error}; the last good one goes on")
-            return
-        self._seen, self._problem = seen, ""
-        if fresh != self._material:
-            self._material = fresh
-            self.generation += 1
-            self._note(True, ", ".join(self.files.paths))
 
 
 def _read(files: Files) -> Material:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import grpc
 
-from meshlb.security.material import Files, Following, Material, Note
+from meshlb.security.following import Following, Note
+from meshlb.security.material import Files, Material
 
 
 class ServerTls:

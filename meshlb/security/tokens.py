@@ -23,8 +23,9 @@ from typing import Any
 
 from meshlb.checks import NAME
 from meshlb.errors import InvalidInputError
+from meshlb.security.following import LOOK_EVERY_S, Note
 from meshlb.security.identity import Identity, Kind
-from meshlb.security.material import LOOK_EVERY_S, Note, signature
+from meshlb.security.material import signature
 from meshlb.security.roles import Rule
 from meshlb.security.rule_text import read_rule
 
@@ -76,12 +77,12 @@ class Tokens:
         except InvalidInputError as error:
             if str(error) != self._problem:
                 self._problem = str(error)
-                self._note(False, f"{error}; the last good ones go on")
+                self._note("tokens_not_taken", f"{error}; the last good ones go on")
             return
         self._seen, self._problem = seen, ""
         if fresh != self._bearers:
             self._bearers = fresh
-            self._note(True, self._path)
+            self._note("tokens_changed", self._path)
 
 
 def in_metadata(metadata: Iterable[tuple[str, Any]] | None) -> str | None:

@@ -58,6 +58,7 @@ def test_the_server_refuses_us(serve, server_files, pki, other_pki):
     strange = other_pki.write("strange")
     told = diagnose.why(address, Files(ca, strange.cert, strange.key))
     assert f"refuses our certificate {strange.cert}: it is signed by an authority" in told
+    assert "(other-ca)" in told
     assert "client_ca" in told
     expired = pki.write("expired", days=-1)
     told = diagnose.why(address, expired)
@@ -130,7 +131,7 @@ def test_commands_speak_tls_and_say_what_is_wrong(secured, pki, other_pki, ours,
     strange = other_pki.write("strange-cli", "spiffe://test.local/meshlb/operator")
     code, told = run(capsys, "nodes", *at, *flags(Files(str(pki.ca), strange.cert, strange.key)))
     assert code == 1
-    assert "signed by an authority that the server does not know" in told.err
+    assert "signed by an authority that the server does not know (other-ca)" in told.err
     code, told = run(capsys, "services", *at, "--ca", ours.ca, "--cert", ours.cert)
     assert code == 2
     assert "key = '': a file, since cert is given" in told.err

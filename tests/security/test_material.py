@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 
 from meshlb.errors import InvalidInputError
-from meshlb.security import client_tls
-from meshlb.security.material import Files, Following, read
+from meshlb.security import client_tls, own
+from meshlb.security.following import Following
+from meshlb.security.material import Files, read
 from meshlb.security.tokens import Tokens
+
+TAKEN, KEPT_OUT = "certificates_changed", "certificates_not_taken"
 
 
 class Clock:
@@ -28,7 +31,7 @@ def followed(pki, tmp_path, clock):
     """Files of their own, who follows them, and what was told."""
     files = Files(*(shutil.copy(path, tmp_path) for path in pki.write("one").paths))
     told = []
-    return files, Following(files, lambda good, text: told.append((good, text)), clock), told
+    return files, Following(files, lambda event, text: told.append((event, text)), clock), told
 
 
 def replace(files, made):
@@ -45,7 +48,7 @@ def test_a_new_pair_is_taken_after_a_second_and_not_before(followed, pki, clock)
     assert following.current() == first
     clock.now = 1.0
     assert following.current().cert == fresh.cert
-    assert (following.generation, [good for good, _ in told]) == (1, [True])
+    assert (following.generation, [event for event, _ in told]) == (1, [TAKEN])
 
 
 def test_a_pair_that_does_not_fit_waits_for_its_other_half(followed, pki, clock):
@@ -56,12 +59,12 @@ def test_a_pair_that_does_not_fit_waits_for_its_other_half(followed, pki, clock)
     for clock.now in (1.0, 2.0, 3.0):
         assert following.current() == first
     assert len(told) == 1
-    assert not told[0][0]
+    assert told[0][0] == KEPT_OUT
     assert f"key = {files.key!r}: the key of the certificate {files.cert}" in told[0][1]
     Path(files.cert).write_bytes(fresh.cert)
     clock.now = 4.0
     assert following.current().cert == fresh.cert
-    assert told[-1][0]
+    assert told[-1][0] == TAKEN
 
 
 @pytest.mark.parametrize("broken", [b"", b"-----BEGIN CERTIFICATE-----\nMIIB", b"\xff\xfe", None])
@@ -78,7 +81,7 @@ def test_what_is_broken_is_kept_out(followed, clock, which, broken):
     assert following.current() == first
     clock.now = 2.0
     assert following.current() == first
-    assert [good for good, _ in told] == [False]
+    assert [event for event, _ in told] == [KEPT_OUT]
     assert str(path) in told[0][1]
     assert following.generation == 0
 
@@ -115,7 +118,7 @@ def test_tokens_are_known_by_their_digest_and_follow_their_file(tmp_path, clock)
     path = tmp_path / "tokens.toml"
     path.write_text(TOKENS.format(digest("first-token")))
     told = []
-    tokens = Tokens(str(path), lambda good, text: told.append((good, text)), clock)
+    tokens = Tokens(str(path), lambda event, text: told.append((event, text)), clock)
     assert tokens.of("first-token").name == "ci"
     assert tokens.of("other-token") is None
     assert tokens.of(digest("first-token")) is None
@@ -126,7 +129,7 @@ def test_tokens_are_known_by_their_digest_and_follow_their_file(tmp_path, clock)
     clock.now = 2.0
     assert tokens.of("first-token") is None
     assert tokens.of("second-token").rule.services == ("s",)
-    assert [good for good, _ in told] == [False, True]
+    assert [event for event, _ in told] == ["tokens_not_taken", "tokens_changed"]
 
 
 def test_all_faults_of_a_tokens_file_are_told_but_not_what_may_be_the_token(tmp_path):
@@ -160,3 +163,28 @@ def test_no_token_goes_over_a_network_in_plain_text():
     client_tls.check_bearer_way("10.0.0.1:7700", "")
     with pytest.raises(InvalidInputError, match="everybody on the way could read it"):
         client_tls.check_bearer_way("10.0.0.1:7700", "token")
+
+
+def test_a_certificate_that_ends_soon_is_told_once_and_again_when_it_has_ended(pki, clock):
+    told, wall = [], Clock()
+    files = pki.write("ending", days=10)
+    begins, ends = (mark for mark, _ in own.marks(files, 1.0))
+    wall.now = begins
+    following = Following(files, lambda event, text: told.append((event, text)), clock, wall)
+
+    def at(unix):
+        wall.now = unix
+        for _ in range(3):
+            clock.now += 1.0
+            following.current()
+        return len(told)
+
+    assert at(ends - 0.11 * (ends - begins)) == 0
+    assert at(ends - 0.09 * (ends - begins)) == 1
+    assert told[0][0] == "certificate_ends"
+    assert f"cert = {files.cert!r}: a newer one, since it ends at " in told[0][1]
+    assert at(ends) == 2
+    assert "nobody takes it any more" in told[1][1]
+    pki.write("ending", days=10)
+    assert at(begins) == 3
+    assert told[2][0] == TAKEN

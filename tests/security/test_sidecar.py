@@ -9,7 +9,7 @@ import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from meshlb.model import NodeInfo
-from meshlb.security import material
+from meshlb.security import following
 from meshlb.security.client_tls import Tls
 from meshlb.security.server_tls import ServerTls
 from meshlb.v1 import balance_pb2, load_pb2
@@ -65,7 +65,7 @@ def told(monkeypatch):
 
 
 def test_certificates_are_swapped_without_a_gap(secured, pki, monkeypatch, told):
-    monkeypatch.setattr(material, "LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(following, "LOOK_EVERY_S", 0.05)
     controller = secured({"controller": pki.controller()})
     files = pki.write("swapped", "spiffe://test.local/meshlb/node/s")
     viewer = pki.tls("viewer")
