@@ -105,12 +105,16 @@ class Subscription:
         for controller in self._target.controllers:
             # Never closed under a thread that is about to use it: gRPC does, once nobody holds it.
             self._channels[controller] = self._open(controller)
+        self._watch_anew()
+        for call in list(self._reporting.values()):
+            call.cancel()
+
+    def _watch_anew(self) -> None:
+        """End the watch there is; the same controller is watched next."""
         watch, watching = self._watch, self._watching
         if watch is not None and watching is not None:
             self._back_to = self._target.controllers.index(watching)
             watch.cancel()
-        for call in list(self._reporting.values()):
-            call.cancel()
 
     def close(self) -> None:
         """End the threads soon, and the connections at once."""
@@ -170,9 +174,12 @@ class Subscription:
         asks.put(balance_pb2.WatchRoutesRequest(subscribe=subscribe))
         served = False
         try:
-            stub = balance_pb2_grpc.BalanceServiceStub(self._channels[controller])
+            channel = self._channels[controller]
+            stub = balance_pb2_grpc.BalanceServiceStub(channel)
             call = stub.WatchRoutes(iter(asks.get, None), metadata=self._bearer())
             self._watching, self._watch, self._heard_at = controller, call, self._now_if_others()
+            if self._channels[controller] is not channel:  # renewed just now
+                self._watch_anew()
             for message in call:
                 served = True
                 self._errors.pop(controller, None)
@@ -244,10 +251,13 @@ class Subscription:
         while not self._stop.is_set():
             ended = threading.Event()
             try:
-                stub = balance_pb2_grpc.BalanceServiceStub(self._channels[controller])
+                channel = self._channels[controller]
+                stub = balance_pb2_grpc.BalanceServiceStub(channel)
                 reports = self._reports(interval, ended)
                 call = stub.ReportCalls(reports, metadata=self._bearer())
                 self._reporting[controller] = call
+                if self._channels[controller] is not channel:  # renewed just now
+                    call.cancel()
                 for answer in call:
                     interval[0] = max(0.02, seconds(answer.report_interval))
                     self._taken_since.setdefault(controller, time.perf_counter())

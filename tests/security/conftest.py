@@ -28,11 +28,14 @@ class Secured(Running):
 
     def __init__(self, raw, **named):
         super().__init__(settings.parse(raw), **named)
-        self.opened = []
+        self._opened = {}
 
     def channel_of(self, tls=None, address=None):
+        """Return a channel of a peer; the same one each time."""
         address = address or self.address
-        channel = (
+        if (tls, address) in self._opened:
+            return self._opened[tls, address]
+        channel = self._opened[tls, address] = (
             grpc.insecure_channel(address)
             if tls is None
             else grpc.secure_channel(address, tls.current()[1])

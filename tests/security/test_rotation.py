@@ -106,14 +106,14 @@ def test_swapped_under_load_in_threads(world):
                     failed.append(error)
 
         echo(b"1", timeout=60)
+        routes = channel._group.routes
+        until(lambda: all(n.link_state.value == "ready" for n in routes.nodes.values()))
         world.nodes[0].gate.clear()
         held = [echo.future(b"held", timeout=100) for _ in range(2)]  # one of them is at a
         until(lambda: any(not one.done() for one in held))
         threads = [threading.Thread(target=load) for _ in range(2)]
         for thread in threads:
             thread.start()
-        routes = channel._group.routes
-        until(lambda: all(n.link_state.value == "ready" for n in routes.nodes.values()))
         before = links_of(routes)
         subscribed = len(world.controller.subscribed)
         world.swap()
