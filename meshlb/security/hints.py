@@ -32,4 +32,10 @@ def hint(details: str | None) -> str:
     for words, meaning in _HINTS:
         if any(word in told for word in words):
             return f" ({meaning})"
+    if "failed to connect" in told and "socket closed" in told:
+        # A server that refuses a handshake says no more than this.
+        return (
+            " (it takes the connection and hangs up: does it speak TLS and we plain text, or does "
+            "it refuse our certificate?)"
+        )
     return ""

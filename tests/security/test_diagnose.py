@@ -97,6 +97,8 @@ def test_what_is_not_there_is_left_to_grpc_to_say(ours):
         ("Peer name a is not in peer certificate", "--authority"),
         ("SSL_ERROR_SSL: WRONG_VERSION_NUMBER", "plain text"),
         ("Tls handshake failed (TSI_PROTOCOL_FAILURE)", "both sides"),
+        ("failed to connect to all addresses; last error: x: Socket closed", "hangs up"),
+        ("Socket closed", ""),
         ("Connection refused", ""),
         (None, ""),
     ],
