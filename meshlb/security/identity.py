@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 SPIFFE = "spiffe://"
+MOST_URI = 2048
+"""Characters of a SPIFFE URI, by its standard."""
 _DNS = re.compile(r"[A-Za-z0-9._*-]{1,253}")
 
 
@@ -51,7 +53,8 @@ def of_peer(auth_context: Mapping[str, Iterable[bytes]], peer: str) -> Identity:
     host = peer_host(peer)
     spiffe = tuple(uri for uri in uris if uri.startswith(SPIFFE))
     # A certificate has one SPIFFE URI; with several nobody can say whose it is.
-    names = spiffe if len(spiffe) == 1 else () if spiffe else dns
+    good = len(spiffe) == 1 and spiffe[0].isprintable() and len(spiffe[0]) <= MOST_URI
+    names = (spiffe if good else ()) if spiffe else dns
     if not names:
         what = "a certificate without a usable name" if auth_context.get("x509_pem_cert") else peer
         return Identity(Kind.NOTHING, what, peer_host=host)

@@ -26,6 +26,8 @@ PEER = "ipv4:10.0.0.7:4711"
             ("a.ex",),
         ),
         ({**CERT, "peer_uri": [b"spiffe://ex/a", b"spiffe://ex/b"]}, Kind.NOTHING, ()),
+        ({**CERT, "peer_uri": [b"spiffe://ex/a\nb"], "peer_dns": [b"a.ex"]}, Kind.NOTHING, ()),
+        ({**CERT, "peer_uri": [b"spiffe://ex/" + b"a" * 2048]}, Kind.NOTHING, ()),
         ({**CERT, "peer_ip": [b"10.0.0.7"]}, Kind.NOTHING, ()),
         ({**CERT, "peer_dns": [b"spiffe://ex/meshlb/operator"]}, Kind.NOTHING, ()),
     ],
