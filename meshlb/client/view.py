@@ -25,11 +25,19 @@ _WORSE = (NodeState.UNHEALTHY, NodeState.EJECTED)
 class _Picks:
     """An immutable choice set of one view."""
 
-    __slots__ = ("generation", "limited", "nodes", "pick")
+    __slots__ = ("generation", "limited", "nodes", "pick", "spares")
 
-    def __init__(self, generation: int, nodes: Sequence[Node], picker: Picker | None) -> None:
+    def __init__(
+        self,
+        generation: int,
+        nodes: Sequence[Node],
+        spares: Sequence[Node],
+        picker: Picker | None,
+    ) -> None:
         self.generation = generation
         self.nodes = nodes
+        self.spares = spares
+        """Connected ones that seem out of order, for calls that have tried all others."""
         self.limited = any(
             node.info.limit is not None
             or node.standing.most is not None
@@ -55,7 +63,7 @@ class View:
         self.params = params
         self.zone = zone
         self._closed = False
-        self._picks = _Picks(-1, (), None)
+        self._picks = _Picks(-1, (), (), None)
 
     def close(self) -> None:
         """End the view: whoever picks from it from now on gets gRPC's error for that."""
@@ -80,8 +88,8 @@ class View:
 
     @property
     def choices(self) -> int:
-        """Nodes that there were to choose from when one was last chosen."""
-        return len(self._picks.nodes)
+        """Nodes that could be called when one was last chosen, those out of order included."""
+        return len(self._picks.nodes) + len(self._picks.spares)
 
     def begin(self, now: float, tried: Sequence[Node] = ()) -> Node | None:
         """Choose a node and count the call in; None while there is none to choose.
@@ -98,7 +106,7 @@ class View:
                 return None
             node = picks.nodes[pick(now)]
             if tried and node in tried:
-                node = self._other_than(tried, picks.nodes, now) or node
+                node = self._other_than(tried, picks, now) or node
             elif picks.limited and not _has_room(node, now):
                 others = sorted(picks.nodes, key=_fullness)
                 node = next((other for other in others if _has_room(other, now)), node)
@@ -127,8 +135,10 @@ class View:
             self.zone,
         )
 
-    def _other_than(self, tried: Sequence[Node], nodes: Sequence[Node], now: float) -> Node | None:
-        left = [node for node in nodes if node not in tried]
+    def _other_than(self, tried: Sequence[Node], picks: _Picks, now: float) -> Node | None:
+        left = [node for node in picks.nodes if node not in tried]
+        # One that seems out of order may be in order by now; those that were tried were not.
+        left = left or [node for node in picks.spares if node not in tried]
         table = self.routes.table
         if not left or table is None:
             return None
@@ -143,7 +153,7 @@ class View:
             table = routes.table
             known = list(routes.nodes.values())
         if table is None:
-            self._picks = _Picks(generation, (), None)
+            self._picks = _Picks(generation, (), (), None)
             return self._picks
         for node in known:
             if node.info.state is not NodeState.DRAINING:
@@ -151,7 +161,11 @@ class View:
                 if link is not None and node.link_state is LinkState.IDLE:
                     link.connect()
         nodes = choose(known)
-        self._picks = _Picks(generation, nodes, self._build(nodes, table) if nodes else None)
+        chosen = set(nodes)
+        spares = [n for n in known if n.link_state is LinkState.READY and n not in chosen
+                  and n.info.state is not NodeState.DRAINING]  # fmt: skip
+        picker = self._build(nodes, table) if nodes else None
+        self._picks = _Picks(generation, nodes, spares, picker)
         return self._picks
 
 
