@@ -117,10 +117,16 @@ class Processes:
             time.sleep(0.2)
 
 
-def nodes(controller: str) -> list[dict[str, object]]:
-    """Return what the controller says of its nodes; asked by a program, so that we can fork."""
+def nodes(controller: str, *identity: object) -> list[dict[str, object]]:
+    """Return what the controller says of its nodes; asked by a program, so that we can fork.
+
+    ``identity``: flags that say who asks, where the controller wants to know.
+    """
     asked = subprocess.run(
-        [sys.executable, "-m", "meshlb.cli", "nodes", "--json", "--controller", controller],
+        [
+            sys.executable, "-m", "meshlb.cli", "nodes", "--json", "--controller", controller,
+            *map(str, identity),
+        ],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     found: list[dict[str, object]] = json.loads(asked.stdout)["nodes"] if asked.stdout else []
