@@ -24,6 +24,8 @@ from meshlb.settings import ServiceSettings
 LEAST_SUSPECTS = 2
 QUIET_S, QUIET_REPORTS = 0.5, 3
 """Nobody told of a good call for so long, and for so many report intervals: that is silence."""
+MOST_DOUBLINGS = 32
+"""From the least base to more than the greatest maximum."""
 
 
 class Ejector:
@@ -44,26 +46,23 @@ class Ejector:
         nodes: Mapping[str, NodeRecord],
         clients: Iterable[ClientRecord],
         now: float,
-        quiet_s: float,
+        interval_s: float,
         *,
         heard: bool,
     ) -> None:
         """Eject and give back.
 
-        ``clients``: those heard of lately; ``quiet_s``: a node of which nobody told anything good
-        for so long is silent; ``heard``: whether enough is known to eject anybody.
+        ``clients``: those heard of lately; ``interval_s``: between the reports of each; ``heard``:
+        whether enough is known to eject anybody.
         """
         elapsed_s = 0.0 if self._ticked_at is None else now - self._ticked_at
         self._ticked_at = now
         for node in nodes.values():
             node.outcomes.tick(elapsed_s)
+        quiet_s = max(QUIET_S, QUIET_REPORTS * interval_s)
         suspected = _suspected(nodes, clients, now, quiet_s)
         self._give_back(nodes, suspected, now)
-        signs = {
-            key: f"{node.outcomes.in_a_row} calls of all clients failed in a row"
-            for key, node in nodes.items()
-            if 0 < self._settings.eject_after_failures <= node.outcomes.in_a_row
-        }
+        signs = self._in_a_row(nodes, now, interval_s)
         signs |= self._compared(nodes, now)
         if not heard:
             return
@@ -74,6 +73,25 @@ class Ejector:
                 outcomes.ejection = Ejection(
                     reason, self._until(nodes[key], now) if timed else None
                 )
+
+    def _in_a_row(
+        self, nodes: Mapping[str, NodeRecord], now: float, interval_s: float
+    ) -> dict[str, str]:
+        most = self._settings.eject_after_failures
+        signs = {
+            key: f"{node.outcomes.in_a_row} calls of all clients failed in a row"
+            for key, node in nodes.items()
+            # Each client has told since of what ended well there, if anything did.
+            if 0 < most <= node.outcomes.in_a_row and now - node.calls_at >= interval_s
+        }
+        if not signs:
+            return signs
+        failing = sum(node.outcomes.failing for node in nodes.values())
+        return {
+            key: reason
+            for key, reason in signs.items()
+            if _stands_out(nodes[key].outcomes.failing, failing, len(nodes))
+        }
 
     def _compared(self, nodes: Mapping[str, NodeRecord], now: float) -> dict[str, str]:
         if self._compared_at is None:
@@ -105,7 +123,8 @@ class Ejector:
         settings, outcomes = self._settings, node.outcomes
         calm = int((now - outcomes.returned_at) / settings.eject_max_s) if outcomes.times else 0
         outcomes.times = max(0, outcomes.times - calm) + 1
-        return now + min(settings.eject_max_s, settings.eject_base_s * 2.0 ** (outcomes.times - 1))
+        times = min(outcomes.times - 1, MOST_DOUBLINGS)
+        return now + min(settings.eject_max_s, settings.eject_base_s * 2.0**times)
 
     def _may_eject(self, nodes: Mapping[str, NodeRecord]) -> bool:
         ejected = sum(1 for node in nodes.values() if node.outcomes.ejection is not None)
@@ -117,6 +136,11 @@ class Ejector:
         open_ = [node for node in nodes.values() if not node.withdrawn]
         out = sum(1 for node in open_ if node.outcomes.ejection is not None or _unhealthy(node))
         return len(open_) - out - more >= self._settings.eject_panic * len(open_)
+
+
+def _stands_out(failing: float, of_all: float, nodes: int) -> bool:
+    """Return whether one node fails twice as much as the others; else the fault may be shared."""
+    return nodes > 1 and failing >= 2.0 * (of_all - failing) / (nodes - 1)
 
 
 def _unhealthy(node: NodeRecord) -> bool:

@@ -22,7 +22,7 @@ class Outcomes:
 
     def __init__(self) -> None:
         self.in_a_row = 0
-        """Calls that failed since one ended well."""
+        """Calls that failed since a report told of one that ended well."""
         self.window = (0, 0)
         """Calls that ended well, and that failed, since the last comparison."""
         self.failing = 0.0
@@ -35,7 +35,8 @@ class Outcomes:
 
     def add(self, good: int, failed: int) -> None:
         """Take in what one client tells anew."""
-        self.in_a_row = failed if good else self.in_a_row + failed
+        # In which order one report's calls ended is not told: with a good one they are no row.
+        self.in_a_row = 0 if good else self.in_a_row + failed
         self.window = self.window[0] + good, self.window[1] + failed
         self._tick = self._tick[0] + good, self._tick[1] + failed
 

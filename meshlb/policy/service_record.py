@@ -13,7 +13,7 @@ from meshlb.policy import hysteresis, subsets
 from meshlb.policy.admission import share_out, usable
 from meshlb.policy.call_flow import CallFlow
 from meshlb.policy.client_record import LEAST_LEASE_S, ClientRecord
-from meshlb.policy.ejection import QUIET_REPORTS, QUIET_S, Ejector
+from meshlb.policy.ejection import Ejector
 from meshlb.policy.hearsay import Hearsay
 from meshlb.policy.node_record import REPORTS, NodeRecord
 from meshlb.policy.pooling import pooled
@@ -96,6 +96,7 @@ class ServiceRecord:
             if calls is None:
                 client.suspects.pop(node_id, None)
                 client.succeeded.pop(node_id, None)
+                client.failed.pop(node_id, None)
                 continue
             if calls.suspicion:
                 client.suspects[node_id] = calls.suspicion
@@ -164,7 +165,7 @@ class ServiceRecord:
             self.nodes,
             heard,
             now,
-            max(QUIET_S, QUIET_REPORTS * interval_s),
+            interval_s,
             # Who has lost most of the clients' reports knows too little.
             heard=now >= self.deaf_until and 2 * watching >= self.watching,
         )

@@ -125,6 +125,17 @@ class TestFailuresInARow:
         world.tick(12)
         assert world.ejected == ""
 
+    def test_for_however_long_a_node_fails(self):
+        world = World("abcd", eject_base_s=0.1, eject_max_s=0.2)
+        for _ in range(20):
+            world.end("x", "a", failed=10)
+            world.tick(3)
+        world.fleet.services["s"].nodes["a"].outcomes.times = 5000
+        for _ in range(20):
+            world.end("x", "a", failed=10)
+            world.tick(3)
+        assert world.fleet.services["s"].nodes["a"].outcomes.times > 5000
+
     def test_it_returns_with_a_tenth_of_its_weight(self):
         world = World("abcd", eject_base_s=1, slow_start_s=10)
         world.end("x", "a", failed=10)
@@ -211,12 +222,35 @@ class TestSuspicions:
 class TestRestraint:
     def test_at_most_a_part_and_one_of_two(self):
         two, ten = World("ab"), World("abcdefghij")
-        for world in (two, ten):
-            for name in world.names:
-                world.end("x", name, failed=10)
-            world.tick(5)
-        assert len(two.ejected) == 1
+        for name in "abcde":
+            ten.end("x", name, failed=10)
+        ten.tick(5)
         assert len(ten.ejected) == 3
+        for name in "ab":
+            two.end("x", name, failed=10)
+            two.tick(5)
+        assert len(two.ejected) == 1
+
+    def test_what_fails_everywhere_ejects_nobody(self):
+        for good in (0, 90):
+            world = World("abcdefghij", eject_interval_s=1)
+            for _ in range(50):
+                for name in world.names:
+                    for client in world.clients:
+                        world.end(client, name, good=good, failed=10)
+                world.tick()
+                assert world.ejected == ""
+
+    def test_one_clients_bad_calls_eject_nobody_whom_others_call_well(self):
+        world = World("abcd")
+        for _ in range(50):
+            for client in "yz":  # told before x tells, so that the last word is always a bad one
+                world.end(client, "a", good=2)
+                world.end_well("b", "c", "d")
+            world.end("x", "a", failed=20)
+            world.clients.sort(reverse=True)
+            world.tick()
+            assert world.ejected == ""
 
     def test_a_single_node_is_never_ejected(self):
         world = World("a")
