@@ -31,6 +31,8 @@ from meshlb.v1 import balance_pb2, balance_pb2_grpc
 from meshlb.wire_time import duration
 
 log = structlog.get_logger()
+MOST_PROBLEM = 1000
+"""Characters of a client's words in the log."""
 NAME = balance_pb2.DESCRIPTOR.services_by_name["BalanceService"].full_name
 
 
@@ -175,7 +177,7 @@ class BalanceService(balance_pb2_grpc.BalanceServiceServicer):
                     service=service,
                     client=client_id,
                     version=ack.version,
-                    problem=ack.error,
+                    problem=ack.error[:MOST_PROBLEM],
                 )
             else:
                 self._fleet.acknowledge(service, client_id, ack.epoch, ack.version)

@@ -173,7 +173,8 @@ class ServiceRecord:
     def _admit(self, now: float) -> None:
         """Part the calls that may be in flight among the clients."""
         limits = self.settings.limits(1)
-        if limits is not None:
+        # Before that it may know few of the nodes and clients; these keep what they were last told.
+        if limits is not None and self.hearsay.complete:
             nodes = usable(state for state, _ in self.states.values())
             wanted = {
                 client_id: float(sum(client.in_flight.values()) + client.waiting)

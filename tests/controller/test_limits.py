@@ -3,14 +3,14 @@
 import threading
 
 import meshlb
-from meshlb.settings import ServiceSettings, Settings
+from meshlb.settings import ControllerSettings, ServiceSettings, Settings
 from tests.client.fakes import Node
 from tests.waiting import until
 
 
 def test_clients_hold_to_the_limits_of_their_service(running):
     service = ServiceSettings(max_in_flight_per_node=4, priorities={"high": 0.25, "default": 0})
-    controller = running(Settings(services={"s": service}))
+    controller = running(Settings(ControllerSettings(grace_s=0), services={"s": service}))
     server = Node("a")
     at_work, seen, lock = [], [], threading.Lock()
 
