@@ -117,9 +117,11 @@ class Gate:
         self.check_service(node.service, fleet)
         record = fleet.services.get(node.service)
         other = None if record is None else record.nodes.get(node.node_id)
-        if other is not None and other.stream is not None and other.info.address != node.address:
-            # Else the id of a node that lives could be taken over from elsewhere.
-            self._own(caller, node.service, other.info.address)
+        if record is not None and other is not None and other.info.address != node.address:
+            # Else the id of a node that lives could be taken over from elsewhere. A host that lost
+            # its power leaves a stream that nobody ends.
+            if other.stream is not None and other.heard(time.monotonic(), record.settings.fresh_s):
+                self._own(caller, node.service, other.info.address)
         if record is not None and other is None and len(record.nodes) >= self.limits.max_nodes:
             raise LimitError(
                 f"node_id = {node.node_id!r}: service {node.service!r} has {len(record.nodes)} "

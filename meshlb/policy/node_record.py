@@ -78,12 +78,15 @@ class NodeRecord:
             return NodeState.EJECTED, self.outcomes.ejection.reason
         if self.ended:
             return NodeState.UNKNOWN, "its sidecar said goodbye"
-        age_s = now - self.report_at
-        if age_s > max(fresh_s, FRESH_INTERVALS * self.interval_s):
+        if not self.heard(now, fresh_s):
             return NodeState.UNKNOWN, f"no report for more than {fresh_s:g} s"
         if self.report is not None and self.report.health is Health.NOT_SERVING:
             return NodeState.UNHEALTHY, "its health check fails"
         return REPORTS
+
+    def heard(self, now: float, fresh_s: float) -> bool:
+        """Return whether its last report is not too old to go by."""
+        return now - self.report_at <= max(fresh_s, FRESH_INTERVALS * self.interval_s)
 
     def steady(self, now: float, fresh_s: float) -> bool:
         """Return whether ``state`` is surely REPORTS: a cheap look, for most nodes at most times.
@@ -113,9 +116,7 @@ class NodeRecord:
 
     def take_report(self, report: LoadReport, now: float, fresh_s: float) -> None:
         """Keep the newest report; learn from the server's own latencies, which are exact."""
-        if self.report is None or now - self.report_at > max(
-            fresh_s, FRESH_INTERVALS * self.interval_s
-        ):
+        if self.report is None or not self.heard(now, fresh_s):
             self.reported_since = now
         self.info = report.node
         if self.slots_order is None:

@@ -47,8 +47,7 @@ class Tls:
     def current(self) -> tuple[int, grpc.ChannelCredentials]:
         """Return credentials of the files as they are now, and a number that grows with them."""
         with self._lock:
-            material = self._following.current()
-            generation = self._following.generation
+            generation, material = self._following.newest()
             if self._made is None or self._made[0] != generation:
                 self._made = (
                     generation,

@@ -49,13 +49,17 @@ class Following:
 
     def current(self) -> Material:
         """Return the newest good material; looks at the files once a second at the most."""
+        return self.newest()[1]
+
+    def newest(self) -> tuple[int, Material]:
+        """Return ``current``, and before it the generation that it is of."""
         with self._lock:
             now = self._clock()
             if now - self._looked_at >= LOOK_EVERY_S:
                 self._looked_at = now
                 self._look()
                 self._tell_end()
-            return self._material
+            return self.generation, self._material
 
     def forked(self) -> None:
         """Begin anew in a child process."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 SPIFFE = "spiffe://"
 MOST_URI = 2048
 """Characters of a SPIFFE URI, by its standard."""
+_ADDRESSES = re.compile(r"[0-9.]+\*")
 _DNS = re.compile(r"[A-Za-z0-9._*-]{1,253}")
 
 
@@ -95,12 +96,25 @@ def same_host(one: str, other: str) -> bool:
         return one.lower().rstrip(".") == other.lower().rstrip(".")
 
 
+def address_matches(pattern: str, host: str, port: int) -> bool:
+    """Return whether a pattern of HOST or HOST:PORT says an address.
+
+    >>> address_matches("10.1.*", "10.1.2.3", 80), address_matches("10.1.*", "10.1.evil.org", 80)
+    (True, False)
+    """
+    if _ADDRESSES.fullmatch(pattern) and not _is_address(host):
+        return False
+    return matches(pattern, host) or matches(pattern, f"{host}:{port}")
+
+
 def matches(pattern: str, value: str) -> bool:
     """Return whether a value is what a pattern says; ``*`` stands for any text, at one end.
 
     >>> matches("spiffe://ex.org/prod/*", "spiffe://ex.org/prod/a"), matches("*.ex.org", "ex.org")
     (True, False)
     """
+    if value.startswith(SPIFFE) and "/" not in pattern and pattern != "*":
+        return False  # of DNS names: a URI may end like one, say in the name of a service account
     if pattern.endswith("*"):
         return value.startswith(pattern[:-1])
     if pattern.startswith("*"):
@@ -114,6 +128,14 @@ def pattern_fault(pattern: str) -> str | None:
     if not pattern or len(pattern) > 2048 or "*" in inner or re.search(r"\s", pattern):
         return "a name, or one with a single * at its end or its beginning"
     return None
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _texts(auth_context: Mapping[str, Iterable[bytes]], key: str) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from meshlb.security.identity import Identity, Kind, matches, same_host
+from meshlb.security.identity import Identity, Kind, address_matches, matches, same_host
 
 
 class Role(enum.StrEnum):
@@ -139,9 +139,8 @@ class Access:
         rules = self.rules_of(identity) if granted is None else granted
         for rule in rules:
             if Role.NODE in rule.roles and rule.covers(service):
-                for pattern in rule.addresses:
-                    if matches(pattern, host) or matches(pattern, f"{host}:{port}"):
-                        return None
+                if any(address_matches(pattern, host, port) for pattern in rule.addresses):
+                    return None
         own = ", ".join(dict.fromkeys((*identity.hosts, identity.peer_host)))
         return Refusal(
             "NOT_ALLOWED",

@@ -22,13 +22,13 @@ class ServerTls:
     def credentials(self, *, ask_clients: bool = True) -> grpc.ServerCredentials:
         """Return the credentials of one port; ``ask_clients`` False: of one without mTLS."""
         ca = self._mutual and ask_clients
-        first = _configuration(self._following.current(), ca)
+        generation, material = self._following.newest()
+        first = _configuration(material, ca)
         # gRPC asks on every handshake, from a thread of its own, and takes None for "as before".
-        given = [self._following.generation]
+        given = [generation]
 
         def fetch() -> grpc.ServerCertificateConfiguration | None:
-            material = self._following.current()
-            generation = self._following.generation
+            generation, material = self._following.newest()
             if generation == given[0]:
                 return None
             given[0] = generation

@@ -9,7 +9,7 @@ from meshlb import settings
 from meshlb.controller.app import Controller
 from meshlb.errors import InvalidInputError
 from meshlb.security.client_tls import Tls
-from meshlb.v1 import balance_pb2, load_pb2, scale_pb2
+from meshlb.v1 import balance_pb2, load_pb2, routing_pb2, scale_pb2
 from tests.controller.conftest import load
 from tests.waiting import until
 
@@ -20,7 +20,7 @@ SERVICES = balance_pb2.ListServicesRequest()
 @pytest.fixture
 def mutual(secured, pki):
     """A controller with mTLS and no rules."""
-    return secured({"controller": pki.controller()})
+    return secured({"controller": pki.controller(), "default": {"fresh_s": 3600}})
 
 
 def refused(call, code=grpc.StatusCode.PERMISSION_DENIED, reason="NOT_ALLOWED"):
@@ -152,6 +152,24 @@ def test_a_node_reports_for_its_service_its_address_and_its_id_only(mutual, pki)
     listed = calls_of(mutual, pki.tls("viewer"))["ListNodes"]().nodes
     assert {n.node.node_id: n.node.address for n in listed}["victim"] == "node-2.test:80"
     assert not {n.node.address for n in listed} & {"10.9.9.9:80"}
+
+
+def test_a_node_that_moved_gets_its_id_back_though_its_old_host_closed_nothing(secured, pki):
+    controller = secured({"controller": pki.controller(), "default": {"fresh_s": 0.1}})
+    old = controller.open(controller.balance_of(pki.tls("node", hosts=("old.test",))).ReportLoad)
+    old.send(load("n", address="old.test:80"))
+    next(old)
+
+    def listed():
+        nodes = calls_of(controller, pki.tls("viewer"))["ListNodes"]().nodes
+        return {n.node.node_id: n for n in nodes}["n"]
+
+    until(lambda: listed().state == routing_pb2.NODE_STATE_UNKNOWN)
+    balance = controller.balance_of(pki.tls("node", hosts=("new.test",)))
+    moved = load("n", address="new.test:80")
+    moved.report.node.incarnation = 2
+    next(balance.ReportLoad(iter([moved])))
+    assert listed().node.address == "new.test:80"
 
 
 def test_a_client_of_one_service_sees_no_other(mutual, pki):

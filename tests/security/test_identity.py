@@ -88,6 +88,9 @@ def test_loopback(host, is_it):
         ("spiffe://ex/prod/*", "spiffe://ex/prod/x/y", True),
         ("spiffe://ex/prod/*", "spiffe://ex/prod", False),
         ("*", "anything", True),
+        ("*", "spiffe://ex/a", True),
+        ("*.ops.ex", "spiffe://ex/ns/a/sa/b.ops.ex", False),
+        ("*/operator", "spiffe://ex/operator", True),
     ],
 )
 def test_patterns(pattern, value, fits):

@@ -117,6 +117,7 @@ def test_a_token_has_the_rule_that_is_given_with_it():
         ("pods.ex", 8000, True),
         ("pods.ex", 8001, False),
         ("10.1.2.3", 1, True),
+        ("10.1.evil.ex", 1, False),
         ("0:0:0:0:0:0:0:1", 1, True),
     ],
 )
