@@ -226,4 +226,4 @@ class LoadShare:
     interval_s: float
     """When the next one may be expected; counts older than 5 of these are stale."""
     admitted: float | None = None
-    """The client's part of the calls that may be in flight; None: as before, or there is no limit."""
+    """The client's part of the calls that may be in flight; None: as before, or any."""

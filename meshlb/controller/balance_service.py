@@ -136,7 +136,7 @@ class BalanceService(balance_pb2_grpc.BalanceServiceServicer):
         table_wire.check_subscribe(first.subscribe)
         service, client_id = first.subscribe.service, first.subscribe.client_id
         self._gate.check(caller, Action.CALL, service)
-        self._gate.check_service(service, self._fleet)
+        self._gate.check_wanted(service, self._fleet)
         watcher = Watcher(service, client_id)
         self._fleet.subscribe(service, client_id, time.monotonic())
         self._ticker.watchers.add(watcher)
@@ -208,7 +208,7 @@ class BalanceService(balance_pb2_grpc.BalanceServiceServicer):
                                 reason="CLIENT_CHANGED",
                             )
                         gate.check(caller, Action.CALL, report.service)
-                        gate.check_service(report.service, self._fleet)
+                        gate.check_wanted(report.service, self._fleet)
                         known = key
                     now = time.monotonic()
                     self._fleet.observe_calls(report, now)

@@ -117,11 +117,16 @@ class Gate:
         self.check_service(node.service, fleet)
         record = fleet.services.get(node.service)
         other = None if record is None else record.nodes.get(node.node_id)
-        if record is not None and other is not None and other.info.address != node.address:
-            # Else the id of a node that lives could be taken over from elsewhere. A host that lost
-            # its power leaves a stream that nobody ends.
-            if other.stream is not None and other.heard(time.monotonic(), record.settings.fresh_s):
-                self._own(caller, node.service, other.info.address)
+        if (
+            record is not None
+            and other is not None
+            and other.info.address != node.address
+            and other.stream is not None
+            and other.heard(time.monotonic(), record.settings.fresh_s)
+        ):
+            # Else the id of a node that lives could be taken over from elsewhere. One that is not
+            # heard may have moved: a host that lost its power ends no stream.
+            self._own(caller, node.service, other.info.address)
         if record is not None and other is None and len(record.nodes) >= self.limits.max_nodes:
             raise LimitError(
                 f"node_id = {node.node_id!r}: service {node.service!r} has {len(record.nodes)} "
@@ -135,6 +140,20 @@ class Gate:
             raise LimitError(
                 f"service = {service!r}: a service that is there; {len(fleet.services)} are, and "
                 f"controller.max_services = {most} allows no more"
+            )
+
+    def check_wanted(self, service: str, fleet: Fleet) -> None:
+        """Raise LimitError for a service that only clients ask for, if it is one too many."""
+        self.check_service(service, fleet)
+        most = max(1, self.limits.max_services // 2)
+        if service in fleet.services:
+            return
+        # Else clients alone could use up all names, and no new node would be let in.
+        empty = sum(1 for record in fleet.services.values() if not record.nodes)
+        if empty >= most:
+            raise LimitError(
+                f"service = {service!r}: a service that has nodes; {empty} have none, and half of "
+                f"controller.max_services = {self.limits.max_services} allows no more"
             )
 
     def _own(self, caller: Caller, service: str, address: str) -> None:

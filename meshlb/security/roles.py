@@ -138,9 +138,12 @@ class Access:
             return None
         rules = self.rules_of(identity) if granted is None else granted
         for rule in rules:
-            if Role.NODE in rule.roles and rule.covers(service):
-                if any(address_matches(pattern, host, port) for pattern in rule.addresses):
-                    return None
+            if (
+                Role.NODE in rule.roles
+                and rule.covers(service)
+                and any(address_matches(pattern, host, port) for pattern in rule.addresses)
+            ):
+                return None
         own = ", ".join(dict.fromkeys((*identity.hosts, identity.peer_host)))
         return Refusal(
             "NOT_ALLOWED",

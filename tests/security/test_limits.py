@@ -60,6 +60,18 @@ def test_services_are_limited(secured):
     next(stub.ReportLoad(iter([load("m", "b")])))
 
 
+def test_clients_alone_do_not_use_up_the_services(secured):
+    controller = with_limits(secured, max_services=4)
+    stub = controller.balance
+    for service in ("a", "b"):
+        next(stub.ReportCalls(iter([count(service)])))
+    refused(stub.ReportCalls(iter([count("c")])), "max_services")
+    refused(stub.WatchRoutes(iter([subscribe("c")])), "max_services")
+    for service in ("c", "d"):
+        next(stub.ReportLoad(iter([load("n", service)])))
+    next(stub.ReportCalls(iter([count("c")])))
+
+
 def test_nodes_are_limited(secured):
     controller = with_limits(secured, max_nodes=2)
     for node in ("a", "b", "b"):
@@ -131,3 +143,13 @@ def test_a_flooding_peer_is_slowed_and_harms_no_other(secured):
     finally:
         stop.set()
         flooding.cancel()
+
+
+def test_what_a_client_says_of_a_table_is_logged_in_part(secured, logged):
+    controller = with_limits(secured)
+    stream = controller.open(controller.balance.WatchRoutes)
+    stream.send(subscribe("s"))
+    ack = balance_pb2.TableAck(epoch=1, version=1, error="x" * 1_000_000)
+    stream.send(balance_pb2.WatchRoutesRequest(ack=ack))
+    told = until(lambda: [one for one in logged if one["event"] == "table_refused"])
+    assert len(told[0]["problem"]) == 1000
