@@ -60,6 +60,7 @@ class BalanceService(balance_pb2_grpc.BalanceServiceServicer):
             caller = gate.admit(context, Action.REPORT, None)
             with gate.stream(caller):
                 async for request in requests:
+                    began_s = time.thread_time()
                     report = wire.load_report_from_pb(request.report, last)
                     key = (report.node.service, report.node.node_id)
                     if known is not None and key != known:
@@ -72,6 +73,7 @@ class BalanceService(balance_pb2_grpc.BalanceServiceServicer):
                         checked = report.node
                     now = time.monotonic()
                     warning = fleet.observe_report(report, stream, now, time.time())
+                    spent_s = time.thread_time() - began_s
                     if known is None:
                         known = key
                         log.info(
@@ -97,7 +99,7 @@ class BalanceService(balance_pb2_grpc.BalanceServiceServicer):
                                 slot_count=order[2],
                             )
                         )
-                    wait_s = pace.wait_s(fleet.report_interval_s, now)
+                    wait_s = pace.wait_s(fleet.report_interval_s, now, spent_s)
                     if wait_s > 0.0:
                         await self._slow_down(caller, "ReportLoad", pace, wait_s)
         except MeshlbError as error:
@@ -199,6 +201,7 @@ class BalanceService(balance_pb2_grpc.BalanceServiceServicer):
             caller = gate.admit(context, Action.CALL, None)
             with gate.stream(caller):
                 async for request in requests:
+                    began_s = time.thread_time()
                     report = wire.call_report_from_pb(request.report, last)
                     key = report.service, report.client_id
                     if key != known:
@@ -212,13 +215,14 @@ class BalanceService(balance_pb2_grpc.BalanceServiceServicer):
                         known = key
                     now = time.monotonic()
                     self._fleet.observe_calls(report, now)
+                    spent_s = time.thread_time() - began_s
                     interval_s = self._fleet.share_interval_s
                     if interval_s != ordered:
                         ordered = interval_s
                         await context.write(
                             balance_pb2.ReportCallsResponse(report_interval=duration(interval_s))
                         )
-                    wait_s = pace.wait_s(interval_s, now)
+                    wait_s = pace.wait_s(interval_s, now, spent_s)
                     if wait_s > 0.0:
                         await self._slow_down(caller, "ReportCalls", pace, wait_s)
         except MeshlbError as error:

@@ -193,8 +193,8 @@ class Gate:
                 "stream_slowed",
                 call=call,
                 who=str(caller),
-                problem="it sends faster than ordered, so it is read more slowly; "
-                "controller.report_burst says how far ahead it may be",
+                problem="it sends faster than ordered, or what costs too much time, so it is read "
+                "more slowly; controller.report_burst says how far ahead it may be",
             )
 
     # --- what is refused -------------------------------------------------------------------

@@ -5,6 +5,7 @@ import threading
 import grpc
 import pytest
 
+from meshlb.security import pace as pace_module
 from meshlb.security.pace import Pace
 from meshlb.v1 import balance_pb2, load_pb2
 from tests.controller.conftest import load
@@ -47,6 +48,31 @@ def test_a_flood_waits_until_it_is_at_twice_the_pace():
     assert waits[:5] == [0.0] * 5
     assert sum(waits) == pytest.approx(100 * 0.05)
     assert pace.slowed == 100
+
+
+def test_a_stream_may_cost_a_tenth_of_the_controllers_time():
+    pace, now = Pace(1000, 0.0), 0.0
+    for _ in range(1000):
+        now += 0.1
+        assert pace.wait_s(0.1, now, 0.009) == 0.0
+    waited = []
+    for _ in range(50):
+        waited.append(pace.wait_s(0.1, now, 0.05))
+        now += waited[-1]
+    assert waited[:4] == [0.0] * 4
+    assert waited[-10:] == pytest.approx([0.5] * 10)
+    assert pace.wait_s(0.1, now, 100.0) == 5.0
+
+
+def test_a_peer_of_great_messages_is_slowed(secured, monkeypatch):
+    monkeypatch.setattr(pace_module, "WORK_BURST_S", 0.001)
+    controller = with_limits(secured)
+    nodes = [load_pb2.NodeCalls(node_id=f"{number:0200}") for number in range(10_000)]
+    report = load_pb2.CallReport(service="s", client_id="c", sequence=1, nodes=nodes)
+    stream = controller.open(controller.balance.ReportCalls)
+    stream.send(balance_pb2.ReportCallsRequest(report=report))
+    ask = controller.balance.ListServices
+    until(lambda: ask(balance_pb2.ListServicesRequest()).slowed_count == 1)
 
 
 def test_services_are_limited(secured):
