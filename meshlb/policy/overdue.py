@@ -28,6 +28,9 @@ LEAST_SILENCE_S = 0.1
 TAIL = 2.0
 """Exponent of the Pareto tail: heavy, with a mean and no variance."""
 
+LEAST_KNOWN, UNKNOWN_S = 10.0, 1.0
+"""With fewer calls measured any may take so long."""
+
 _LEAST_S = 1e-4
 _PER_OCTAVE = 4
 _BINS = 1 + 24 * _PER_OCTAVE
@@ -71,8 +74,11 @@ class Latencies:
     def nepers(self, age_s: float) -> float:
         """Return -ln of the part of calls that take longer."""
         at = _bin(age_s)
-        found = log((self._total + 1.0) / (sum(self._counts[at:]) + 1.0))
-        beyond = at - self._top
+        if self._total < LEAST_KNOWN:
+            found, top = 0.0, max(self._top, _bin(UNKNOWN_S))
+        else:
+            found, top = log((self._total + 1.0) / (sum(self._counts[at:]) + 1.0)), self._top
+        beyond = at - top
         return found + TAIL * LN_2 / _PER_OCTAVE * beyond if beyond > 0 else found
 
     def slowness(self, mean_s: float | None) -> float:
@@ -85,16 +91,21 @@ class Latencies:
 class Silence:
     """One node's calls since it was last heard, from its counts at each look."""
 
-    __slots__ = ("_begun", "_found", "_heard", "_lost", "_own_s", "_since", "_started")
+    __slots__ = (
+        "_asked", "_begun", "_found", "_heard", "_lost", "_own_s", "_since", "_started",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._begun: deque[tuple[float, int]] = deque(maxlen=_MOST_LOOKS)
         """About when how many calls began; the oldest are left out where there are many."""
+        self._asked = False
+        """A call has begun since it was last heard."""
         self._heard = -1
         self._lost = self._found = 0.0
         """Evidence of calls that have ended without an answer, and of those that run."""
         self._started = 0
         self._since = 0.0
+        """Since when it is silent: it was heard, or was first asked after that."""
         self._own_s: float | None = None
         """Mean latency there."""
 
@@ -119,7 +130,11 @@ class Silence:
             if 0 < begun <= _FEW:  # as good as begun after it was heard
                 self._begun.append((now, begun))
             self._heard, self._started, self._since = heard, started, now
-        elif in_flight <= 0:  # they ran into their deadlines, or were given up
+            self._asked = bool(self._begun)
+            return
+        if begun > 0 and not self._asked:  # a node that nobody asks is not silent
+            self._asked, self._since = True, now
+        if in_flight <= 0:  # they ran into their deadlines, or were given up
             self._begun.clear()
             self._lost, self._found = self._lost + self._found, 0.0
             self._started = started
