@@ -19,7 +19,7 @@ import grpc
 import grpc.aio
 
 from meshlb.client.aio_replay import AioReplay
-from meshlb.client.aio_waiting import AioWaitingRoom, raised
+from meshlb.client.aio_waiting import AioWaitingRoom, ended_by, raised
 from meshlb.client.gate import Ticket, class_of
 from meshlb.client.method import Method
 from meshlb.client.node import Node, Outcome
@@ -180,7 +180,7 @@ class AioCourse:
         except NoNodeError as failure:
             self._end(failure)
         except Exception as error:  # nobody to raise it to
-            self._end(_ended_by(error))
+            self._end(ended_by(error))
 
     async def _come_in(self) -> None:
         """Wait until the call may run, if calls are limited; raise NoNodeError if it may not."""
@@ -288,12 +288,12 @@ class AioCourse:
         )
         if not self._can_repeat():
             again = None
+        if (again is not None or not tries.final) and self._go_on_beside():
+            return True
         if again is None or (self.deadline is not None and now + again.delay_s >= self.deadline):
             self.complete = tries.complete
             self._end(self._final(tries, again, inner))
             return False
-        if self._go_on_beside():
-            return True
         self.inner = None
         if again.delay_s > 0:
             self._begin_later(again.delay_s)
@@ -305,7 +305,7 @@ class AioCourse:
             else:
                 self._begin(begun, now)
         except Exception as error:  # nobody to raise it to
-            self._end(_ended_by(error))
+            self._end(ended_by(error))
         return True
 
     def _final(self, tries: Tries, again: Again | None, inner: Any) -> NoNodeError | None:
@@ -315,7 +315,7 @@ class AioCourse:
             return not_ready_in_time(self.method.routes, details)
         if tries.refused:
             return every_node_refuses(self.method.routes, details)
-        if self.patience is not None and self.patience.over:
+        if self.patience is not None and self.patience.over and not tries.complete:
             return unanswered(tries.tried[-1], late=again is not None)
         return None
 
@@ -345,7 +345,7 @@ class AioCourse:
             timer = self.method.loop.call_later(limit_s, self._look_whether_it_came, patience)
             patience.due = timer.cancel
 
-    def _look_whether_it_came(self, patience: Patience) -> None:
+    def _look_whether_it_came(self, patience: Patience, last: bool = False) -> None:
         patience.due = None
         if self.patience is not patience or self._attempt is None:
             return
@@ -356,6 +356,10 @@ class AioCourse:
         if left_s > 0:
             timer = self.method.loop.call_later(left_s, self._look_whether_it_came, patience)
             patience.due = timer.cancel
+            return
+        if not last:  # what came while the loop was busy is on its way to the reader
+            last_look = self.method.loop.call_soon(self._look_whether_it_came, patience, True)
+            patience.due = last_look.cancel
             return
         patience.over = True
         self.given_up = self.inner
@@ -415,7 +419,7 @@ class AioCourse:
 
     def broke(self, error: Exception) -> None:
         """End the call because gRPC could not begin it, such as for wrong metadata."""
-        self.abandon(_ended_by(error))
+        self.abandon(ended_by(error))
 
     def abandon(self, failure: NoNodeError | None = None) -> None:
         """Count the call out, whatever gRPC makes of it. All that an ended loop leaves to do."""
@@ -481,10 +485,3 @@ def _wake(loop: asyncio.AbstractEventLoop, told: asyncio.Event, ticket: Ticket) 
         loop.call_soon_threadsafe(told.set)
     except RuntimeError:  # the loop has ended
         ticket.leave(_now())
-
-
-def _ended_by(error: Exception) -> NoNodeError:
-    """Return what a call ends with that could not begin; ValueError: its channel was closed."""
-    if isinstance(error, ValueError):
-        return NoNodeError(grpc.StatusCode.CANCELLED, str(error))
-    return NoNodeError(grpc.StatusCode.INTERNAL, str(error))

@@ -112,7 +112,7 @@ class AioHedgedCourse(AioCourse):
         tries = self._tries = self._tries or self.method.tries(self._args[2])
         trailing = tuple(now_of(other.trailing_metadata()) or ())
         status = (now_of(other.code()), now_of(other.details()), trailing)
-        return tries.failed(node, began_at, now, status) is not None
+        return tries.failed(node, began_at, now, status) is not None or not tries.final
 
     def _go_on_beside(self) -> bool:
         other, self._other = self._other, None

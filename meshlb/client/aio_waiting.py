@@ -109,6 +109,13 @@ def raised(failure: NoNodeError) -> grpc.aio.AioRpcError:
     )
 
 
+def ended_by(error: Exception) -> NoNodeError:
+    """Return what a call ends with that could not begin; ValueError: its channel was closed."""
+    if isinstance(error, ValueError):
+        return NoNodeError(grpc.StatusCode.CANCELLED, str(error))
+    return NoNodeError(grpc.StatusCode.INTERNAL, str(error))
+
+
 def metadata(pairs: tuple[Any, ...]) -> Any:
     """Return pairs as grpc.aio does."""
     return grpc.aio.Metadata.from_tuple(pairs)

@@ -124,6 +124,8 @@ class Course:
         self.method.later.do(0.0, functools.partial(self._go_in, ticket))
 
     def _go_in(self, ticket: Ticket) -> None:
+        with self.changed:
+            self._ticket = ticket  # whoever entered may not have come to that yet
         if self._line_due is not None:
             self._line_due.call_off()
         if ticket.refusal is not None:
@@ -194,8 +196,9 @@ class Course:
             if self._patience is not None:
                 self._patience.call_off()
             code = inner.code()
-            routes = self.method.routes
-            if code is grpc.StatusCode.OK:
+            routes, beside = self.method.routes, False
+            whole = self._patience is None or not self._patience.dropped
+            if code is grpc.StatusCode.OK and whole:
                 routes.end(node, now - began_at, Outcome.OK, now)
                 if self._delivered:
                     node.load.answer_s = 0.0  # its first message was its answer
@@ -223,14 +226,15 @@ class Course:
                 )
                 if self.replay is not None and not self.replay.replayable:
                     again = None
+                beside = again is not None or not self._tries.final
             late = (
                 again is not None
                 and self.deadline is not None
                 and now + again.delay_s >= self.deadline
             )
+            if beside and self._go_on_beside():
+                return True
             if again is not None and not late:
-                if self._go_on_beside():
-                    return True
                 self.inner = None
         if again is None or late:
             self._end(self._final(inner, again))
@@ -312,14 +316,16 @@ class Course:
             try:
                 message = next(inner)
             except StopIteration:
-                self.attempt_done(inner)
+                if self.attempt_done(inner):
+                    continue
                 raise
             except grpc.RpcError:
                 if self.attempt_done(inner) or self.error is not None:
                     continue
                 raise
             with self.changed:
-                if self.inner is not inner:
+                given_up = self._patience is not None and self._patience.leaves_out()
+                if given_up or self.inner is not inner:
                     continue  # it broke meanwhile: the next attempt says this again
                 self._took(message)
             return message

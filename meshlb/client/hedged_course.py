@@ -74,13 +74,13 @@ class HedgedCourse(Course):
             routes.end(node, 0.0, Outcome.CANCELLED, now)
             raise
         with self.changed:
-            beside = self._attempt is attempt
+            beside = self._attempt is attempt and not self._delivered
             if beside:
                 self._other = (node, now, other)
         if beside:
             other.add_done_callback(self._other_done)
             self._asked(other)
-        else:  # it ended meanwhile
+        else:  # it ended meanwhile, or has its first message
             routes.end(node, 0.0, Outcome.CANCELLED, now)
             other.cancel()
 
@@ -121,7 +121,7 @@ class HedgedCourse(Course):
         self._tries = self._tries or self.method.tries(self._args[2])
         status = (other.code(), other.details(), other.trailing_metadata())
         again = self._tries.failed(node, began_at, now, status)
-        return again is not None or self._cancelled
+        return again is not None or not self._tries.final or self._cancelled
 
     def _go_on_beside(self) -> bool:
         other, self._other = self._other, None
@@ -160,9 +160,12 @@ class HedgedUnaryUnary(UnaryUnary):
 
     def __call__(self, *given: Any, **more: Any) -> Any:
         """Call, and return the response; raises grpc.RpcError as gRPC does."""
-        return self.future(*given, **more).result()
+        return self.with_call(*given, **more)[0]
 
     def with_call(self, *given: Any, **more: Any) -> tuple[Any, grpc.Call]:
         """Call, and return (response, call)."""
         call = self.future(*given, **more)
-        return call.result(), call
+        try:
+            return call.result(), call
+        except grpc.FutureCancelledError:  # the channel was closed
+            raise call._course.settled() from None

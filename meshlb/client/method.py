@@ -64,7 +64,8 @@ class Method:
         idle_s = options.idle_s(name)
         self.idle_set = idle_s is not None
         """Whether the limit below was set; otherwise it holds at silent nodes only."""
-        self.idle_s = None if self.resume is None else idle_s or SILENT_S
+        resumable = self.resume is not None and arity == "unary_stream"
+        self.idle_s = idle_s or SILENT_S if resumable else None
         """How long a resumable stream may wait for its next message; None: any time."""
         self.calls = calls
         """The channel's calls, so that closing it cancels them."""

@@ -26,7 +26,7 @@ long to come in."""
 class Patience:
     """State of one attempt. Guarded by whoever guards the attempt."""
 
-    __slots__ = ("came", "deaf", "due", "first_s", "over", "since")
+    __slots__ = ("came", "deaf", "dropped", "due", "first_s", "over", "since")
 
     def __init__(self, first_s: float | None) -> None:
         self.first_s = first_s
@@ -41,6 +41,8 @@ class Patience:
         """A look came too late, and time was given for it."""
         self.over = False
         """The attempt was ended, since there was no message in time."""
+        self.dropped = False
+        """A message met that end and was left out, so the attempt's answer is not whole."""
 
     def limit_s(self, idle_s: float | None) -> float | None:
         """Return how long a message may let wait now; None: any time."""
@@ -67,6 +69,14 @@ class Patience:
             return limit_s
         could = attempts < IDEMPOTENT.max_attempts and method.view.has_other(node)
         return 0.0 if could and routes.budget.has_room(routes.started, now) else limit_s
+
+    def leaves_out(self) -> bool:
+        """Return whether a message that has just come is to be left out; note that it was.
+
+        Who took it would have part of an answer that was given up, with nobody to say the rest.
+        """
+        self.dropped = self.dropped or self.over
+        return self.over
 
     def call_off(self) -> None:
         """Look no more."""

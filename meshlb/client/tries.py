@@ -74,6 +74,7 @@ class Tries:
         "_waited",
         "attempts",
         "complete",
+        "final",
         "in_vain",
         "refused",
         "tried",
@@ -92,6 +93,8 @@ class Tries:
         self.tried: list[Node] = []
         self.refused = False
         """The last attempt never reached a server, and there is no other node to try."""
+        self.final = False
+        """The last attempt's end is the call's, whatever another attempt beside it does."""
         self.in_vain = False
         """It waited for a node, and its deadline passed while none could be reached yet."""
         self.complete = False
@@ -117,6 +120,7 @@ class Tries:
         is set: the call ends with OK.
         """
         code, details, trailing = error
+        self.final = delivered
         self.in_vain = (
             self._waited
             and code is grpc.StatusCode.DEADLINE_EXCEEDED
@@ -154,6 +158,7 @@ class Tries:
             blamed = outcome is Outcome.FAILED and (lost or code in _RESUMED)
             return self._resumed(resume) if blamed and resume is not None else None
         policy = policy_of(self._routes, self._method, self._policy)
+        self.final = not lost and code not in policy.codes
         again = after_started(policy, code, details, self.attempts, trailing, self._routes.rng)
         if again is not None and not lost and not self._routes.may_add(now):
             return None

@@ -2,6 +2,8 @@
 
 import threading
 
+import grpc
+
 MARKED = (("hang", "1"),)
 
 
@@ -42,3 +44,30 @@ class FirstHangs:
                 self.released.wait(100)
 
         return after
+
+
+class HeldBack:
+    """Holds what comes to either of two nodes until it is let go, or told to fail."""
+
+    def __init__(self, pair):
+        self._go = {"a": threading.Event(), "b": threading.Event()}
+        self._pushback = {}
+        pair.a.hook, pair.b.hook = self._hook("a"), self._hook("b")
+
+    def let_go(self, name):
+        self._go[name].set()
+
+    def fail(self, name, pushback_ms=None):
+        self._pushback[name] = pushback_ms
+        self._go[name].set()
+
+    def _hook(self, name):
+        def hook(_, context):
+            self._go[name].wait(100)
+            if name in self._pushback:
+                asked = self._pushback[name]
+                if asked is not None:
+                    context.set_trailing_metadata((("grpc-retry-pushback-ms", asked),))
+                context.abort(grpc.StatusCode.UNAVAILABLE, "busy")
+
+        return hook

@@ -6,6 +6,7 @@ import grpc
 import grpc.aio
 import pytest
 
+from meshlb.client.aio_course import AioCourse
 from meshlb.client.tries import UNANSWERED
 from tests.client.channel_options import config
 from tests.client.hanging import MARKED, FirstHangs
@@ -86,6 +87,42 @@ def test_a_stream_that_falls_silent_is_taken_up_elsewhere(run_in_turn, hanging):
         first.released.set()
 
     run_in_turn(go, [*IDLE, ("meshlb.resume", {"/t.T/Count": rest})])
+
+
+def test_one_that_is_silent_when_nothing_is_missing_ends_well(run_in_turn, hanging):
+    async def go(channel):
+        first = hanging(at_message=3)
+        call = channel.unary_stream("/t.T/Count")(b"4", **HOW)
+        assert len([m async for m in call]) == 4
+        assert await call.code() is grpc.StatusCode.OK
+        first.released.set()
+
+    run_in_turn(go, [*IDLE, ("meshlb.resume", {"/t.T/Count": rest})])
+
+
+@pytest.mark.parametrize("messages", [1, 3])
+def test_a_message_that_comes_as_its_attempt_is_given_up_is_left_to_the_next(
+    run_in_turn, monkeypatch, messages
+):
+    read = AioCourse.next_of
+    given_up = []
+
+    async def given_up_as_it_comes(course, inner):
+        message = await read(course, inner)
+        if not given_up:
+            given_up.append(inner)
+            course.patience.over, course.given_up = True, inner
+            inner.cancel()
+        return message
+
+    monkeypatch.setattr(AioCourse, "next_of", given_up_as_it_comes)
+
+    async def go(channel):
+        call = channel.unary_stream("/t.T/Count")(b"%d" % messages, timeout=60)
+        assert [m async for m in call] == [b"%d" % n for n in range(messages)]
+        assert await call.code() is grpc.StatusCode.OK
+
+    run_in_turn(go, config(idempotent=True, perAttemptRecvTimeout="600s"))
 
 
 def test_one_that_cannot_be_taken_up_says_why_it_ended(run_in_turn, hanging):

@@ -9,6 +9,7 @@ import pytest
 from tests.client.aio_calls import routes_of
 from tests.client.channel_options import config
 from tests.client.fakes import CLOSED, aborting
+from tests.client.hanging import HeldBack
 from tests.waiting import until_aio
 
 HEDGED = config(hedgingPolicy={"maxAttempts": 2, "hedgingDelay": "0.01s"})
@@ -85,6 +86,27 @@ def test_a_first_attempt_that_fails_leaves_the_call_to_the_second(pair, run_in_t
         other.gate.set()
         assert await call == b"1"
         assert len(pair.calls) == 2
+
+    run_in_turn(go, HEDGED)
+
+
+@pytest.mark.parametrize("pushback_ms", [None, "-1", "1000000"])
+@pytest.mark.parametrize("which", ["first", "second"])
+def test_one_that_fails_and_may_not_be_repeated_leaves_the_call_to_the_other(
+    pair, run_in_turn, which, pushback_ms
+):
+    async def go(channel):
+        held = HeldBack(pair)
+        call = begin(channel)
+        course = call._course
+        await until_aio(lambda: len(pair.calls) == 2 and course._other)
+        routes_of(channel).budget.take = lambda started, now: False
+        first, second = course._attempt[0].info.node_id, course._other[0].info.node_id
+        failing, other = (first, second) if which == "first" else (second, first)
+        held.fail(failing, pushback_ms)
+        await until_aio(lambda: course._other is None)
+        held.let_go(other)
+        assert await call == b"1"
 
     run_in_turn(go, HEDGED)
 

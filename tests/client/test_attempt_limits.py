@@ -109,6 +109,33 @@ def test_a_stream_that_nobody_reads_is_not_late(open_in_turn):
     assert list(stream) == [b"0", b"1"]
 
 
+class GivenUp:
+    """gRPC's call of an attempt that is given up just as its first message comes."""
+
+    def __init__(self, course):
+        self._call, self._patience = course.inner, course._patience
+
+    def __next__(self):
+        message = next(self._call)
+        self._patience.over = True
+        self._call.cancel()
+        return message
+
+    def __getattr__(self, name):
+        return getattr(self._call, name)
+
+
+@pytest.mark.parametrize("messages", [1, 3])
+def test_a_message_that_comes_as_its_attempt_is_given_up_is_left_to_the_next(
+    open_in_turn, messages
+):
+    channel = open_in_turn(config(idempotent=True, perAttemptRecvTimeout="600s"))
+    call = channel.unary_stream("/t.T/Count")(b"%d" % messages, timeout=60)
+    call._course.inner = GivenUp(call._course)
+    assert list(call) == [b"%d" % n for n in range(messages)]
+    assert call.code() is grpc.StatusCode.OK
+
+
 def rest(request, received):
     left = int(request) - len(received)
     return b"%d" % left if left else None
@@ -126,6 +153,14 @@ def test_a_stream_that_falls_silent_is_taken_up_elsewhere(open_in_turn, hanging)
     assert {"a", "b"} <= set(first.nodes)
 
 
+def test_one_that_is_silent_when_nothing_is_missing_ends_well(open_in_turn, hanging):
+    channel = open_in_turn([*IDLE, ("meshlb.resume", {"/t.T/Count": rest})])
+    hanging(at_message=3)
+    call = channel.unary_stream("/t.T/Count")(b"4", **HOW)
+    assert len(list(call)) == 4
+    assert call.code() is grpc.StatusCode.OK
+
+
 def test_one_that_cannot_be_taken_up_says_why_it_ended(open_in_turn, hanging):
     hook = ("meshlb.resume", {"/t.T/Count": lambda request, received: 1 / 0})
     channel = open_in_turn([*IDLE, hook])
@@ -140,3 +175,8 @@ def test_one_that_cannot_be_taken_up_says_why_it_ended(open_in_turn, hanging):
 def test_without_a_hook_a_stream_may_be_silent(open_in_turn):
     channel = open_in_turn(config(idleTimeout="0.01s"))
     assert channel.unary_stream("/t.T/Count")._method.idle_s is None
+
+
+def test_so_may_one_with_many_requests_which_no_hook_takes_up(open_in_turn):
+    channel = open_in_turn([*IDLE, ("meshlb.resume", {"/t.T/Chat": rest})])
+    assert channel.stream_stream("/t.T/Chat")._method.idle_s is None

@@ -65,6 +65,21 @@ def test_nor_after_the_first_message(open_in_turn):
     assert list(call) == [b"1", b"2"]
 
 
+def test_one_that_is_begun_while_the_first_message_comes_is_called_off(open_in_turn):
+    channel = open_in_turn(config(hedgingPolicy={"maxAttempts": 2, "hedgingDelay": "600s"}))
+    call = count(channel)
+    course, ask = call._course, call._course._ask
+
+    def ask_late(*given):
+        assert next(call) == b"0"
+        return ask(*given)
+
+    course._ask = ask_late
+    course._hedge(course.inner)
+    assert course._other is None
+    assert list(call) == [b"1", b"2"]
+
+
 def test_a_second_attempt_that_fails_leaves_the_call_to_the_first(pair, open_in_turn):
     channel = open_in_turn(HEDGED)
     seen = []

@@ -1,11 +1,14 @@
 """A call that takes long is asked of another node too; the first answer counts. For threads."""
 
+import threading
+
 import grpc
 import pytest
 
 from meshlb.policy.standing import OUTRUN_IN_A_ROW
 from tests.client.channel_options import ROUND_ROBIN, config
 from tests.client.fakes import CLOSED, aborting
+from tests.client.hanging import HeldBack
 
 HEDGED = config(hedgingPolicy={"maxAttempts": 2, "hedgingDelay": "0.01s"})
 STYLES = {
@@ -75,6 +78,45 @@ def test_a_second_attempt_that_fails_leaves_the_call_to_the_first(pair, open_in_
     pair.until(lambda: call._course._other is None and call._course._hedged)
     pair.a.gate.set()
     assert call.result() == b"1"
+
+
+@pytest.mark.parametrize("pushback_ms", [None, "-1", "1000000"])
+@pytest.mark.parametrize("which", ["first", "second"])
+def test_one_that_fails_and_may_not_be_repeated_leaves_the_call_to_the_other(
+    pair, open_in_turn, which, pushback_ms
+):
+    channel = open_in_turn(HEDGED)
+    held = HeldBack(pair)
+    call = channel.unary_unary("/t.T/Echo").future(b"1", timeout=60)
+    course = call._course
+    pair.until(lambda: len(pair.calls) == 2 and course._other)
+    channel._group.routes.budget.take = lambda started, now: False
+    first, second = course._attempt[0].info.node_id, course._other[0].info.node_id
+    failing, other = (first, second) if which == "first" else (second, first)
+    held.fail(failing, pushback_ms)
+    pair.until(lambda: course._other is None)
+    held.let_go(other)
+    assert call.result() == b"1"
+
+
+def test_a_blocking_call_ends_with_grpcs_error_when_its_channel_is_closed(pair, open_in_turn):
+    channel = open_in_turn(HEDGED)
+    pair.hold()
+    found = []
+
+    def call():
+        try:
+            channel.unary_unary("/t.T/Echo")(b"1", timeout=60)
+        except Exception as error:
+            found.append(error)
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    pair.until(lambda: pair.calls)
+    channel.close()
+    thread.join(60)
+    assert isinstance(found[0], grpc.RpcError)
+    assert found[0].code() is grpc.StatusCode.CANCELLED
 
 
 def test_a_status_that_is_the_callers_own_ends_the_call_and_both_attempts(pair, open_in_turn):

@@ -69,6 +69,25 @@ def test_a_call_waits_for_room(pair, open_in_turn, call):
     assert second.result() == b"1"
 
 
+def test_one_that_is_let_in_as_it_comes_has_one_place(pair, open_in_turn):
+    channel = open_in_turn()
+    gate = limit(pair, channel)._gate
+    enter = gate.enter
+    first = hold_one(pair, channel)
+
+    def enter_slowly(*given):
+        gate.enter, ticket = enter, enter(*given)
+        pair.let_go()
+        pair.until(lambda: len(pair.calls) == 2, "it goes in before it knows its ticket")
+        return ticket
+
+    gate.enter = enter_slowly
+    second = channel.unary_unary("/t.T/Echo").future(b"1", timeout=60)
+    assert (first.result(), second.result()) == (b"0", b"1")
+    pair.until(lambda: not any(gate._inside.values()), "both have left")
+    assert channel._group.routes.waiting == 0
+
+
 @every_style
 def test_one_that_may_not_wait_is_shed(pair, open_in_turn, call):
     channel = open_in_turn(IDEMPOTENT)
