@@ -52,7 +52,8 @@ class Group:
         self._run = run
         self.rotation: Rotation | None = None
         self._zone = zone
-        self._lock = threading.Lock()
+        self._released = False
+        self._lock = threading.RLock()  # a dropped channel may be collected within ``open``
         self._subscription: Subscription | None = None
 
     @property
@@ -61,11 +62,11 @@ class Group:
         return self._subscription is not None
 
     def open(self) -> None:
-        """Subscribe, unless that is done already."""
+        """Subscribe, unless that is done already, or the last channel was closed meanwhile."""
         if self._subscription is not None:
             return
         with self._lock:
-            if self._subscription is None:
+            if self._subscription is None and not self._released:
                 subscription = Subscription(
                     self.routes, self._target, self._credentials[1], self._zone
                 )
@@ -84,10 +85,13 @@ class Group:
             if self.users > 0:
                 return
             _groups.pop(self.key, None)
-        if self.rotation is not None:
-            self.rotation.close()
-        if self._subscription is not None:
-            self._subscription.close()
+        with self._lock:
+            self._released = True
+            rotation, subscription = self.rotation, self._subscription
+        if rotation is not None:
+            rotation.close()
+        if subscription is not None:
+            subscription.close()
         self.later.close()
         self.routes.close()
 
@@ -102,7 +106,7 @@ class Group:
 
     def forked(self) -> None:
         """Begin anew in a child process."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._subscription = None
         self.rotation = None
         for one in self._credentials:

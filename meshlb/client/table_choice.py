@@ -51,7 +51,8 @@ class TableChoice:
                 self._routes.apply_table(table)
             elif not table.nodes and not refusal(self._routes.table, table):
                 self._held = table
-                self._routes.starting = table.starting
+                # Whoever finds all nodes of the last table gone waits, as this one would have it.
+                self._routes.starting = True
             return why
 
     def look(self) -> None:

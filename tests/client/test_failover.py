@@ -68,6 +68,21 @@ def test_a_table_without_nodes_is_taken_once_none_is_connected(world):
     assert call.result(60) == b"1"
 
 
+def test_a_call_that_finds_the_last_nodes_gone_waits_as_a_table_without_nodes_says(world):
+    node = world.add_node()
+    world.controller.push(node)
+    channel, routes = open_to(world)
+    echo = channel.unary_unary("/t.T/Echo")
+    assert echo(b"1", timeout=60) == b"1"
+    world.controller.push()
+    world.until(lambda: len(world.controller.acks) == 2)
+    world.lost(channel, node)
+    call = echo.future(b"1", timeout=60)
+    world.until(lambda: table_of(routes) == ("c1", 2))
+    world.controller.push(world.add_node("b"))
+    assert call.result(60) == b"1"
+
+
 def test_what_is_held_of_a_controller_that_has_gone_is_forgotten(world):
     node = world.add_node()
     world.controller.push(node)
