@@ -7,6 +7,8 @@ in the trailing metadata key ``meshlb-reason``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 REASON_KEY = "meshlb-reason"
 
 
@@ -44,6 +46,16 @@ class NotFoundError(MeshlbError):
     """What it names is not there; the text says what is."""
 
     reason = "NOT_FOUND"
+
+
+class UnknownServiceError(NotFoundError):
+    """There is no such service. ``known``: those that may be told of."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        text = f"service = {name[:140]!r}: one of {list(known[:20])}"
+        super().__init__(text, reason="UNKNOWN_SERVICE")
+        self.name = name
+        self.known = known
 
 
 class DeniedError(MeshlbError):

@@ -73,6 +73,7 @@ class ControllerSettings:
     )
     max_services: int = _whole(1000, 1, 100000, "services that are kept; more are refused")
     max_nodes: int = _whole(10000, 1, 10000, "nodes of one service; more are refused")
+    max_clients: int = _whole(10000, 1, 100000, "clients of one service; more are refused")
     report_burst: int = _whole(
         50, 1, 10000, "messages a stream may be ahead of twice its pace; what comes faster waits"
     )

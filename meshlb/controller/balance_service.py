@@ -22,7 +22,7 @@ from meshlb.controller.draining import Draining
 from meshlb.controller.gate import Caller, Gate
 from meshlb.controller.refusals import Context
 from meshlb.controller.ticker import Ticker, Watcher
-from meshlb.errors import InvalidInputError, MeshlbError, NotFoundError
+from meshlb.errors import InvalidInputError, MeshlbError, UnknownServiceError
 from meshlb.model import NodeInfo
 from meshlb.policy.fleet import Fleet
 from meshlb.security.pace import Pace
@@ -137,8 +137,7 @@ class BalanceService(balance_pb2_grpc.BalanceServiceServicer):
             )
         table_wire.check_subscribe(first.subscribe)
         service, client_id = first.subscribe.service, first.subscribe.client_id
-        self._gate.check(caller, Action.CALL, service)
-        self._gate.check_wanted(service, self._fleet)
+        self._gate.check_client(caller, service, client_id, self._fleet)
         watcher = Watcher(service, client_id)
         self._fleet.subscribe(service, client_id, time.monotonic())
         self._ticker.watchers.add(watcher)
@@ -210,8 +209,7 @@ class BalanceService(balance_pb2_grpc.BalanceServiceServicer):
                                 f"report = {key!r}: the stream's first client, {known!r}",
                                 reason="CLIENT_CHANGED",
                             )
-                        gate.check(caller, Action.CALL, report.service)
-                        gate.check_wanted(report.service, self._fleet)
+                        gate.check_client(caller, *key, self._fleet)
                         known = key
                     now = time.monotonic()
                     self._fleet.observe_calls(report, now)
@@ -259,10 +257,7 @@ class BalanceService(balance_pb2_grpc.BalanceServiceServicer):
             caller = self._gate.admit(context, Action.READ, request.service or None)
             seen = [name for name in sorted(services) if self._gate.sees(caller, name)]
             if request.service and request.service not in services:
-                raise NotFoundError(
-                    f"service = {request.service[:140]!r}: one of {seen[:20]}",
-                    reason="UNKNOWN_SERVICE",
-                )
+                raise UnknownServiceError(request.service, seen)
         except MeshlbError as error:
             await self._gate.refuse(context, error, "ListNodes")
         names = [request.service] if request.service else seen

@@ -14,7 +14,7 @@ import structlog
 from meshlb.checks import parse_address
 from meshlb.controller import refusals
 from meshlb.controller.refusals import Context
-from meshlb.errors import DeniedError, LimitError, MeshlbError
+from meshlb.errors import DeniedError, LimitError, MeshlbError, UnknownServiceError
 from meshlb.model import NodeInfo
 from meshlb.policy.fleet import Fleet
 from meshlb.security import identity as identities
@@ -142,8 +142,20 @@ class Gate:
                 f"controller.max_services = {most} allows no more"
             )
 
-    def check_wanted(self, service: str, fleet: Fleet) -> None:
-        """Raise LimitError for a service that only clients ask for, if it is one too many."""
+    def check_client(self, caller: Caller, service: str, client_id: str, fleet: Fleet) -> None:
+        """Raise DeniedError unless a caller may call a service, LimitError for one too many."""
+        self.check(caller, Action.CALL, service)
+        self._check_wanted(service, fleet)
+        record = fleet.services.get(service)
+        if record is None or client_id in record.clients:
+            return
+        if len(record.clients) >= self.limits.max_clients:
+            raise LimitError(
+                f"client_id = {client_id!r}: service {service!r} has {len(record.clients)} "
+                "clients, as many as controller.max_clients allows"
+            )
+
+    def _check_wanted(self, service: str, fleet: Fleet) -> None:
         self.check_service(service, fleet)
         most = max(1, self.limits.max_services // 2)
         if service in fleet.services:
@@ -202,9 +214,14 @@ class Gate:
     async def refuse(self, context: Context, error: MeshlbError, call: str) -> NoReturn:
         """End a call with the status of an error; logged and counted."""
         try:
-            who = str(self.caller(context))
+            caller = self.caller(context)
+            who = str(caller)
         except DeniedError:
             who = "a token that is not accepted"
+        else:
+            if isinstance(error, UnknownServiceError):  # of others' services nobody is told
+                seen = [name for name in error.known if self.sees(caller, name)]
+                error = UnknownServiceError(error.name, seen)
         key = call, error.reason
         if key in self.refused or len(self.refused) < MOST_REASONS:
             one = self.refused.setdefault(key, Refused())

@@ -23,6 +23,7 @@ log = structlog.get_logger()
 Context = grpc.aio.ServicerContext[Any, Any]
 _BY_REASON = {
     "UNAUTHENTICATED": grpc.StatusCode.UNAUTHENTICATED,
+    "UNKNOWN_SERVICE": grpc.StatusCode.NOT_FOUND,
     "STALE_ETAG": grpc.StatusCode.ABORTED,
     "UNDRAINED": grpc.StatusCode.ABORTED,
     "NO_POLICY": grpc.StatusCode.FAILED_PRECONDITION,

@@ -21,7 +21,7 @@ from meshlb.controller.intent import Drain, Intent, Learned
 from meshlb.controller.scale_status import ScaleWatcher, signature, status
 from meshlb.controller.service_scaling import ServiceScaling
 from meshlb.controller.store import Change, Kept, Recorded, Store
-from meshlb.errors import NotFoundError, StateError
+from meshlb.errors import StateError, UnknownServiceError
 from meshlb.policy import scale_record
 from meshlb.policy.fleet import Fleet
 from meshlb.scale_settings import ACTUATORS
@@ -112,13 +112,10 @@ class Scaling:
     def known(self, name: str) -> ServiceScaling:
         """Return a service that has a node, a client, a policy or an actuator.
 
-        Raises NotFoundError for any other.
+        Raises UnknownServiceError for any other.
         """
         if name not in self._fleet.services:
-            known = sorted(self._fleet.services)
-            raise NotFoundError(
-                f"service = {name[:140]!r}: one of {known[:20]}", reason="UNKNOWN_SERVICE"
-            )
+            raise UnknownServiceError(name, sorted(self._fleet.services))
         return self.of(name)
 
     def names(self) -> list[str]:

@@ -184,7 +184,7 @@ def test_a_client_of_one_service_sees_no_other(mutual, pki):
 
 
 def test_lists_show_what_the_caller_may_see(secured, pki):
-    rule = {"identity": "ann.test", "roles": ["viewer"], "services": ["s"]}
+    rule = {"identity": "ann.test", "roles": ["viewer"], "services": ["s", "new"]}
     rules = {"rule": [rule, {"identity": "root.test", "roles": ["operator", "node"]}]}
     controller = secured({"controller": pki.controller(), "access": rules})
     tls = {}
@@ -198,6 +198,10 @@ def test_lists_show_what_the_caller_may_see(secured, pki):
     assert [one.service for one in ann["ListServices"]().services] == ["s"]
     assert {one.node.service for one in ann["ListNodes"]().nodes} == {"s"}
     assert [one.service for one in ann["ListScales"]().scales] == ["s"]
+    with pytest.raises(grpc.RpcError) as caught:
+        controller.scale_of(tls["ann.test"]).GetScale(scale_pb2.GetScaleRequest(service="new"))
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    assert caught.value.details() == "UNKNOWN_SERVICE: service = 'new': one of ['s']"
     refused(lambda: controller.scale_of(tls["ann.test"]).WatchScale(
         scale_pb2.WatchScaleRequest(service="t")
     ))  # fmt: skip

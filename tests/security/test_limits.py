@@ -105,6 +105,15 @@ def test_nodes_are_limited(secured):
     refused(controller.balance.ReportLoad(iter([load("c")])), "max_nodes")
 
 
+def test_clients_are_limited_and_those_that_are_there_stay(secured):
+    controller = with_limits(secured, max_clients=2)
+    for client in ("a", "b", "b"):
+        next(controller.balance.ReportCalls(iter([count("s", client)])))
+    refused(controller.balance.ReportCalls(iter([count("s", "c")])), "max_clients")
+    refused(controller.balance.WatchRoutes(iter([subscribe("s")])), "max_clients")
+    next(controller.balance.ReportCalls(iter([count("t", "c")])))
+
+
 def test_streams_of_a_peer_are_limited(secured):
     controller = with_limits(secured, max_streams_per_peer=2)
     held = [controller.open(controller.balance.ReportLoad) for _ in range(2)]
