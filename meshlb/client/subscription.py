@@ -84,6 +84,8 @@ class Subscription:
         """When the watched controller last said something, or was asked if there are others; None:
         it is the only one, and has sent no share yet."""
         self._silence_s = SILENCE_S
+        self._waits_since: float | None = None
+        """Since when calls wait and the table has no node; None: they do not."""
         self._hung_until: dict[str, float] = {}
         """Controllers that hung, and until when the watch does not return to them."""
         self._back_to: int | None = None
@@ -239,6 +241,20 @@ class Subscription:
         heard = controller in self._taken_since or self._routes.table is not None
         return not heard and not self._stop.is_set()
 
+    def _knows_no_node(self, now: float) -> bool:
+        """Return whether calls have waited for long, and another controller may know a node."""
+        routes = self._routes
+        table = routes.table
+        waits = table is not None and not table.nodes and routes.waiting > 0
+        if not waits or len(self._target.controllers) == 1:
+            self._waits_since = None
+        elif self._waits_since is None:
+            self._waits_since = now
+        elif now - self._waits_since > SILENCE_S:
+            self._waits_since = None
+            return True
+        return False
+
     def _now_if_others(self) -> float | None:
         """Return now; None if there is no other controller that may know more of the service."""
         return time.perf_counter() if len(self._target.controllers) > 1 else self._heard_at
@@ -296,8 +312,13 @@ class Subscription:
         if watch is None or watching is None:
             return
         heard_at = self._heard_at
+        problem = ""
         if heard_at is not None and now - heard_at > self._silence_s:
-            self._errors[watching] = f"silent for {self._silence_s:g} s"
+            problem = f"silent for {self._silence_s:g} s"
+        elif self._knows_no_node(now):
+            problem = f"knows no node, for {SILENCE_S:g} s in which calls waited"
+        if problem:
+            self._errors[watching] = problem
             self._hung_until[watching] = now + HUNG_S
             self._heard_at = None
             watch.cancel()

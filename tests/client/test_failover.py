@@ -112,6 +112,17 @@ def test_a_controller_that_says_nothing_at_all_is_left_for_one_that_does(world, 
     assert first.subscribed
 
 
+def test_a_controller_that_knows_no_node_is_left_while_calls_wait(world, monkeypatch):
+    """One that sidecars cannot reach, asked by a client that is new."""
+    monkeypatch.setattr("meshlb.client.subscription.SILENCE_S", 0.3)
+    first, second = world.controller, world.add_controller("c2")
+    first.push()
+    second.push(world.add_node())
+    channel, routes = open_to(world, first, second)
+    assert channel.unary_unary("/t.T/Echo")(b"1", timeout=60) == b"1"
+    assert table_of(routes)[0] == "c2"
+
+
 def test_the_only_controller_may_say_nothing_for_as_long_as_it_likes(world, monkeypatch):
     monkeypatch.setattr("meshlb.client.subscription.SILENCE_S", 0.05)
     _channel, routes = open_to(world)
