@@ -118,6 +118,8 @@ def _wanted(args: argparse.Namespace) -> _Wanted:
         for service in args.service
         if not NAME.match(service)
     ]
+    wrong = {host: certs.host_fault(host) for host in args.host}
+    faults += [f"--host = {host!r}: {allowed}" for host, allowed in wrong.items() if allowed]
     if not re.fullmatch(r"[a-z0-9._-]{1,255}", args.domain):
         faults.append(f"--domain = {args.domain!r}: 1 to 255 characters of a-z 0-9 . _ -")
     days = int(args.days) if args.days.isascii() and args.days.isdigit() else 0

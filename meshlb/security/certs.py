@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meshlb.errors import InvalidInputError, MissingExtraError
+from meshlb.security.identity import DNS_NAME, is_address
 
 if TYPE_CHECKING:
     from cryptography.x509 import GeneralName
@@ -153,16 +154,21 @@ def _usage(*, signs_certificates: bool) -> Any:
     )
 
 
+def host_fault(host: str) -> str | None:
+    """Return what is allowed, if a host is none that a certificate can be for."""
+    if is_address(host.strip("[]")) or DNS_NAME.fullmatch(host):
+        return None
+    return "a DNS name (A-Z a-z 0-9 . _ -, a * in front) or an IP address, without a port"
+
+
 def _host(host: str) -> Any:
-    x509 = _x509()
-    try:
-        return x509.IPAddress(ipaddress.ip_address(host.strip("[]")))
-    except ValueError:
-        pass
-    try:
-        return x509.DNSName(host)
-    except ValueError as error:
-        raise InvalidInputError(f"--host = {host!r}: a DNS name or an IP address") from error
+    wrong = host_fault(host)
+    if wrong:
+        raise InvalidInputError(f"--host = {host!r}: {wrong}")
+    x509, bare = _x509(), host.strip("[]")
+    if is_address(bare):
+        return x509.IPAddress(ipaddress.ip_address(bare))
+    return x509.DNSName(host)
 
 
 def _signed(builder: Any, key: Any, by: Any) -> Pair:

@@ -15,7 +15,7 @@ SPIFFE = "spiffe://"
 MOST_URI = 2048
 """Characters of a SPIFFE URI, by its standard."""
 _ADDRESSES = re.compile(r"[0-9.]+\*")
-_DNS = re.compile(r"[A-Za-z0-9._*-]{1,253}")
+DNS_NAME = re.compile(r"[A-Za-z0-9._*-]{1,253}")
 
 
 class Kind(enum.Enum):
@@ -49,7 +49,7 @@ def of_peer(auth_context: Mapping[str, Iterable[bytes]], peer: str) -> Identity:
     """Return the identity of a gRPC peer from its auth context and address."""
     uris = _texts(auth_context, "peer_uri")
     # What is no host name could look like a URI in a rule.
-    dns = tuple(name for name in _texts(auth_context, "peer_dns") if _DNS.fullmatch(name))
+    dns = tuple(name for name in _texts(auth_context, "peer_dns") if DNS_NAME.fullmatch(name))
     addresses = _texts(auth_context, "peer_ip")
     host = peer_host(peer)
     spiffe = tuple(uri for uri in uris if uri.startswith(SPIFFE))
@@ -102,7 +102,7 @@ def address_matches(pattern: str, host: str, port: int) -> bool:
     >>> address_matches("10.1.*", "10.1.2.3", 80), address_matches("10.1.*", "10.1.evil.org", 80)
     (True, False)
     """
-    if _ADDRESSES.fullmatch(pattern) and not _is_address(host):
+    if _ADDRESSES.fullmatch(pattern) and not is_address(host):
         return False
     return matches(pattern, host) or matches(pattern, f"{host}:{port}")
 
@@ -130,7 +130,8 @@ def pattern_fault(pattern: str) -> str | None:
     return None
 
 
-def _is_address(host: str) -> bool:
+def is_address(host: str) -> bool:
+    """Return whether a host is an IP address."""
     try:
         ipaddress.ip_address(host)
     except ValueError:

@@ -71,12 +71,15 @@ def test_nothing_is_overwritten_unasked_and_the_authority_never(tmp_path, capsys
         (["--service", "a b"], "--service = 'a b'"),
         (["--service", "a", "--service", "b"], "--service: one"),
         (["--domain", "Ex/x"], "--domain = 'Ex/x'"),
-        (["--host", "näme"], "--host = 'näme': a DNS name or an IP address"),
+        (["--host", "näme"], "--host = 'näme': a DNS name"),
+        (["--host", "a.ex:7700"], "--host = 'a.ex:7700': a DNS name"),
+        (["--host", ""], "--host = '': a DNS name"),
     ],
 )
 def test_what_it_is_told_wrongly(tmp_path, capsys, args, fault):
     assert main(["certs", str(tmp_path / "new"), *args]) == 2
     assert fault in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
 
 
 def test_an_authority_that_is_none(tmp_path, capsys):
