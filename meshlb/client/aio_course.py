@@ -69,7 +69,7 @@ class AioCourse:
     """State of one call; for one event loop."""
 
     __slots__ = (
-        "_args", "_attempt", "_callbacks", "_changed", "_delivered", "_limited", "_received",
+        "_args", "_attempt", "_callbacks", "_changed", "_delivered", "_limit_s", "_received",
         "_request", "_task", "_ticket", "_tries", "awaited", "cancelled", "complete", "deadline",
         "ended", "failure", "given_up", "inner", "method", "patience",
     )  # fmt: skip
@@ -98,7 +98,7 @@ class AioCourse:
         """Node and time of begin, of the attempt that runs."""
         self._ticket: Ticket | None = None
         """Its right to run, where calls are limited."""
-        self._limited = False
+        self._limit_s: float | None = None
         """gRPC ends the attempt that runs before the deadline of the call."""
         self.given_up: Any = None
         """gRPC's call of the last attempt that was ended since its message came too late."""
@@ -132,7 +132,7 @@ class AioCourse:
         if method.attempt_limit is not None:
             attempts = 0 if self._tries is None else self._tries.attempts
             if method.arity == "unary_unary":
-                left_s, self._limited = method.bounded(left_s, now, attempts)
+                left_s, self._limit_s = method.bounded(left_s, now, attempts)
             else:
                 self.patience = Patience(method.attempt_s(now, attempts, left_s))
         elif method.idle_s is not None:
@@ -276,7 +276,7 @@ class AioCourse:
             self._end()
             return False
         tries = self._tries = self._tries or self.method.tries(self._args[2])
-        overdue = self.method.overdue(self._limited, code, now - attempt[1])
+        overdue = self.method.overdue(self._limit_s, code, now - attempt[1])
         again = tries.failed(
             *attempt,
             now,

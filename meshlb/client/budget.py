@@ -22,8 +22,9 @@ class RetryBudget:
         return True
 
     def owe(self, started: int, now: float) -> None:
-        """Note a retry that is made whatever is left; nothing else is, until it is earned."""
-        self._tokens, self._started, self._at = self._earned(started, now) - 1.0, started, now
+        """Note a retry that is made whatever is left, which may be nothing, but no debt."""
+        left = max(0.0, self._earned(started, now) - 1.0)
+        self._tokens, self._started, self._at = left, started, now
 
     def has_room(self, started: int, now: float) -> bool:
         """Return whether ``take`` would allow a retry now."""

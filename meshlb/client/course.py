@@ -67,7 +67,7 @@ class Course:
         """Its right to run, where calls are limited."""
         self._line_due: Due | None = None
         """The end of its wait in the line, at its deadline."""
-        self._limited = False
+        self._limit_s: float | None = None
         """gRPC ends the attempt that runs before the deadline of the call."""
         self._patience: Patience | None = None
         """Of an attempt whose messages may not let wait for too long."""
@@ -151,13 +151,13 @@ class Course:
         metadata, credentials, _, compression = self._args
         left_s = None if self.deadline is None else self.deadline - began_at
         request = self._request if self.replay is None else self.replay.reader()
-        method, limited, patience = self.method, False, None
+        method, limit_s, patience = self.method, None, None
         if method.attempt_limit is not None:
             attempts = 0 if self._tries is None else self._tries.attempts
             if self.streams_answers:
                 patience = Patience(method.attempt_s(began_at, attempts, left_s))
             else:
-                left_s, limited = method.bounded(left_s, began_at, attempts)
+                left_s, limit_s = method.bounded(left_s, began_at, attempts)
         elif method.idle_s is not None:
             patience = Patience(None)
         try:
@@ -172,7 +172,7 @@ class Course:
             raise
         with self.changed:
             self._attempt = (node, began_at)
-            self._limited, self._patience = limited, patience
+            self._limit_s, self._patience = limit_s, patience
             self.inner = inner
             cancelled = self._cancelled
             self.changed.notify_all()
@@ -211,7 +211,7 @@ class Course:
                 again = None
             else:
                 self._tries = self._tries or self.method.tries(self._args[2])
-                overdue = self.method.overdue(self._limited, code, now - began_at)
+                overdue = self.method.overdue(self._limit_s, code, now - began_at)
                 if self._patience is not None:
                     overdue = self._patience.over
                 again = self._tries.failed(

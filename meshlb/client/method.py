@@ -21,6 +21,8 @@ from meshlb.policy.hedge_delay import HedgeDelay
 _LATE = grpc.StatusCode.DEADLINE_EXCEEDED
 SILENT_S = 1.0
 """A resumable stream whose reader has waited so long leaves a node that answers nobody."""
+OF_LIMIT = 0.9
+"""Clocks differ a little: gRPC ends an attempt no earlier than at this part of its limit."""
 SPARE = 16
 """Multi-callables of links that are gone are dropped when there are so many more than nodes."""
 
@@ -137,23 +139,24 @@ class Method:
 
     def bounded(
         self, left_s: float | None, now: float, attempts: int = 0
-    ) -> tuple[float | None, bool]:
-        """Return the time that an attempt gets of what is left, and whether its limit is less."""
+    ) -> tuple[float | None, float | None]:
+        """Return the time that an attempt gets, and its limit if that is less than what is left."""
         limit_s = self.attempt_s(now, attempts, left_s)
         if limit_s is None or (left_s is not None and left_s <= limit_s):
-            return left_s, False
-        return limit_s, True
+            return left_s, None
+        return limit_s, limit_s
 
-    def overdue(self, limited: bool, code: grpc.StatusCode, took_s: float) -> bool:
+    def overdue(self, limit_s: float | None, code: grpc.StatusCode, took_s: float) -> bool:
         """Return whether an attempt that failed so was ended by its own limit, if it had one.
 
-        One that was not limited and waited in vain tells how long calls take now.
+        One that was not limited and waited in vain tells how long calls take now. A server may
+        say the same of a deadline of its own, earlier.
         """
         if code is not _LATE:
             return False
-        if not limited and self.attempt_limit is not None:
+        if limit_s is None and self.attempt_limit is not None:
             self.attempt_limit.observe(took_s)
-        return limited
+        return limit_s is not None and took_s >= OF_LIMIT * limit_s
 
     def tries(self, wait_for_ready: bool | None) -> Tries:
         """Return the record of a call whose first attempt failed."""

@@ -88,7 +88,7 @@ class Rotation:
     def look(self) -> None:
         """Look at the files now, and follow a change."""
         now = _generation(self._nodes), _generation(self._controllers)
-        before, self._seen = self._seen, now
+        before = self._seen
         if now[1] != before[1]:
             self._subscription.renew()
         with contextlib.suppress(RuntimeError):  # the loop has ended
@@ -96,6 +96,7 @@ class Rotation:
                 self._run(self._renew_links)
             elif self._pending:
                 self._run(self._sweep)
+        self._seen = now  # unless that raised: then it is tried again
 
     def _renew_links(self) -> None:
         """Begin a successor of each link there is."""

@@ -156,7 +156,9 @@ class Tries:
         self.attempts += 1
         if delivered:
             blamed = outcome is Outcome.FAILED and (lost or code in _RESUMED)
-            return self._resumed(resume) if blamed and resume is not None else None
+            if not blamed or resume is None or (full_s is not None and full_s < 0):
+                return None
+            return self._resumed(resume, full_s or 0.0)
         policy = policy_of(self._routes, self._method, self._policy)
         self.final = not lost and code not in policy.codes
         again = after_started(policy, code, details, self.attempts, trailing, self._routes.rng)
@@ -183,7 +185,7 @@ class Tries:
             return None if resume is None else self._resumed(resume)
         return Again(0.0, UNANSWERED)
 
-    def _resumed(self, resume: Callable[[], bool]) -> Again | None:
+    def _resumed(self, resume: Callable[[], bool], delay_s: float = 0.0) -> Again | None:
         if self.attempts > IDEMPOTENT.max_attempts:
             return None
         try:
@@ -191,7 +193,7 @@ class Tries:
         except Exception:
             log.exception("the resume hook of %s failed", self._method)
             return None
-        return None if self.complete else Again(0.0, "stream resumed where it broke")
+        return None if self.complete else Again(delay_s, "stream resumed where it broke")
 
     def _untried(self) -> bool:
         nodes = list(self._routes.nodes.values())

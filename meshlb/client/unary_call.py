@@ -61,15 +61,15 @@ class UnaryUnary(grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
             return self._slowly(request, timeout, args, began_at, False)
         raw = self._by_link.get(node.link) or self._method.on(node)
         limit = self._limit
-        most_s, limited = timeout, False
+        most_s, limit_s = timeout, None
         if limit is not None:
-            most_s, limited = self._method.bounded(timeout, began_at)
+            most_s, limit_s = self._method.bounded(timeout, began_at)
         try:
             response = raw(request, most_s, metadata, credentials, None, compression)
         except grpc.RpcError as error:
             args = (metadata, credentials, wait_for_ready, compression)
             deadline = None if timeout is None else began_at + timeout
-            return self._attempts(request, deadline, args, node, (error, began_at, limited), False)
+            return self._attempts(request, deadline, args, node, (error, began_at, limit_s), False)
         except BaseException:
             self._end(node, 0.0, Outcome.CANCELLED, began_at)
             raise
@@ -137,7 +137,7 @@ class UnaryUnary(grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
         deadline: float | None,
         args: tuple[Any, ...],
         node: Node,
-        failed: tuple[Any, float, bool] | None,
+        failed: tuple[Any, float, float | None] | None,
         call: bool,
     ) -> Any:
         method = self._method
@@ -147,16 +147,16 @@ class UnaryUnary(grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
             if failed is None:
                 began_at = _now()
                 left_s = None if deadline is None else deadline - began_at
-                limited = False
+                limit_s = None
                 if method.attempt_limit is not None:
                     attempts = 0 if tries is None else tries.attempts
-                    left_s, limited = method.bounded(left_s, began_at, attempts)
+                    left_s, limit_s = method.bounded(left_s, began_at, attempts)
                 raw = method.on(node)
                 attempt = raw.with_call if call else raw
                 try:
                     response = attempt(request, left_s, metadata, credentials, None, compression)
                 except grpc.RpcError as error:
-                    failed = (error, began_at, limited)
+                    failed = (error, began_at, limit_s)
                 except BaseException:
                     self._end(node, 0.0, Outcome.CANCELLED, began_at)
                     raise
@@ -166,12 +166,12 @@ class UnaryUnary(grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
                     if method.attempt_limit is not None:
                         method.attempt_limit.observe(now - began_at)
                     return response
-            broken, began_at, limited = failed
+            broken, began_at, limit_s = failed
             failed = None
             tries = tries or method.tries(wait_for_ready)
             status = (broken.code(), broken.details(), broken.trailing_metadata())
             now = _now()
-            overdue = method.overdue(limited, status[0], now - began_at)
+            overdue = method.overdue(limit_s, status[0], now - began_at)
             again = tries.failed(node, began_at, now, status, overdue=overdue)
             if again is None:
                 if tries.refused:

@@ -5,6 +5,7 @@ import pytest
 
 from meshlb.client.tries import UNANSWERED
 from tests.client.channel_options import IDEMPOTENT, config
+from tests.client.fakes import aborting
 from tests.client.hanging import MARKED, FirstHangs
 
 LIMITED = config(idempotent=True, perAttemptRecvTimeout="0.01s")
@@ -180,3 +181,13 @@ def test_without_a_hook_a_stream_may_be_silent(open_in_turn):
 def test_so_may_one_with_many_requests_which_no_hook_takes_up(open_in_turn):
     channel = open_in_turn([*IDLE, ("meshlb.resume", {"/t.T/Chat": rest})])
     assert channel.stream_stream("/t.T/Chat")._method.idle_s is None
+
+
+@pytest.mark.parametrize("call", STYLES.values(), ids=STYLES)
+def test_a_servers_own_word_that_time_is_over_is_no_limit_of_ours(pair, open_in_turn, call):
+    channel = open_in_turn(config(idempotent=True, perAttemptRecvTimeout="50s"))
+    pair.a.hook = pair.b.hook = aborting(grpc.StatusCode.DEADLINE_EXCEEDED, "the model is late")
+    with pytest.raises(grpc.RpcError) as caught:
+        call(channel)
+    assert caught.value.details() == "the model is late"
+    assert len(pair.calls) == 1

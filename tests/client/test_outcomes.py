@@ -144,3 +144,23 @@ def test_a_node_that_came_while_the_others_refused_is_tried_before_the_call_ends
     tries.tried.append(next(n for n in routes.nodes.values() if n.info == second))
     again = tries.failed(node, 0.0, 0.0, refusal)
     assert again.waits if wait_for_ready else again is None
+
+
+@pytest.mark.parametrize(("asked", "delay_s"), [(None, 0.0), ("1500", 1.5), ("-1", None)])
+def test_a_stream_is_taken_up_again_no_earlier_than_its_server_asks(asked, delay_s):
+    routes = Routes("s", "me", lambda routes, node: Link())
+    routes.apply_table(Table("s", "c", 1, 1, True, (TableNode("a", 1, "10.0.0.1:80"),)))
+    (node,) = routes.nodes.values()
+    trailing = () if asked is None else (("grpc-retry-pushback-ms", asked),)
+    error = (Code.UNAVAILABLE, "full", trailing)
+    tries = Tries(routes, "/p.S/M", None, False)
+    again = tries.failed(node, 0.0, 0.0, error, delivered=True, resume=lambda: True)
+    assert (again and again.delay_s) == delay_s
+
+
+def test_attempts_that_are_made_whatever_the_budget_says_leave_no_debt():
+    budget = RetryBudget()
+    for _ in range(500):
+        budget.owe(0, 0.0)
+    assert not budget.has_room(0, 0.0)
+    assert sum(budget.take(0, 1.0) for _ in range(100)) == 10
