@@ -40,6 +40,11 @@ class CallFlow:
             self._ended += max(0, ended)
             self._spent_s += max(0.0, calls.in_flight_time_s - before.in_flight_time_s)
 
+    def skip(self, now: float) -> None:
+        """Leave out what has come in since the last tick: the figures stay as they were."""
+        self._at, self._begun = now, 0
+        self._ended, self._spent_s = 0, 0.0
+
     def tick(self, now: float) -> None:
         """Bring the figures up to ``now``."""
         if self._at is None:

@@ -65,13 +65,16 @@ class ClientRecord:
         """Return whether its counts still hold: it reported lately."""
         return now - self.report_at <= lease_s
 
-    def take_report(self, report: CallReport, now: float) -> list[Change]:
+    def take_report(self, report: CallReport, now: float, interval_s: float = 0.0) -> list[Change]:
         """Keep the counts; return those that changed since the last report.
+
+        ``interval_s`` is what it is told to keep to: reports that come sooner have queued up
+        somewhere, and the time between them is not that which their counts are of.
 
         History is kept by the fleet, which sees the nodes. An entry that is the very object that
         it was last time is not looked at, so a report costs what moved in it.
         """
-        elapsed_s = now - self.report_at
+        elapsed_s = max(now - self.report_at, interval_s)
         self.report_at = now
         self.sequence = report.sequence
         self.waiting = report.waiting

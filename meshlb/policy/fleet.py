@@ -222,8 +222,9 @@ class Fleet:
         for record in self.services.values():
             if held_up:
                 record.deaf_until = now + LEAST_LEASE_S
-            record.lease_s = lease_s(self.share_interval_s)  # what clients are told to keep to
-            record.count(now, self.share_interval_s)
+            record.interval_s = self.share_interval_s  # what clients are told to keep to
+            record.lease_s = lease_s(self.share_interval_s)
+            record.count(now)
             for node_id, before, after, reason in record.refresh_states(now):
                 changes.append(StateChange(record.name, node_id, before, after, reason))
             complete = record.hearsay.look(

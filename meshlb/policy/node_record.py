@@ -129,9 +129,12 @@ class NodeRecord:
             self.server_sums, new = differences(fresh, report.latency)
             self.learner.observe(new, now)
 
-    def count(self, clients: float, mean: float, now: float, fresh_s: float) -> float:
+    def count(
+        self, clients: float, mean: float, now: float, fresh_s: float, *, learns: bool = True
+    ) -> float:
         """Note the clients' calls here, now and in the mean since the last time.
 
+        Without ``learns`` what passed through since then is not known to be of that time.
         The server's own count adds those that bypass meshlb. Return all calls in flight.
         """
         report = self.report
@@ -139,7 +142,8 @@ class NodeRecord:
         beside = 0.0
         if seen is not None and now - self.report_at <= fresh_s:
             beside = self.external.add(seen - clients if seen > clients else 0.0, now)
-        self.learner.observe_flow(mean, self.calls_s, self.calls_ended, now, beside)
+        if learns:
+            self.learner.observe_flow(mean, self.calls_s, self.calls_ended, now, beside)
         self.calls_ended, self.calls_s = 0, 0.0
         clients += beside
         self.in_flight = clients

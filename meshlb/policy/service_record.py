@@ -50,6 +50,8 @@ class ServiceRecord:
         """All clients' calls a second, and how long they take."""
         self.membership = 0
         """Grows when nodes, their addresses or watchers come or go."""
+        self.interval_s = 0.0
+        """What its clients are told to report at."""
         self.lease_s = LEAST_LEASE_S
         """How long the counts of a client hold that falls silent."""
         self.deaf_until = 0.0
@@ -90,7 +92,7 @@ class ServiceRecord:
         known = client.sequence > 0  # else its sums hold calls from before this controller's time
         if known:
             self.flow.observe(client.calls, report)
-        for node_id, calls, in_flight, spent_s in client.take_report(report, now):
+        for node_id, calls, in_flight, spent_s in client.take_report(report, now, self.interval_s):
             if in_flight and client.summed:
                 self._add(node_id, in_flight)
             if calls is None:
@@ -129,7 +131,7 @@ class ServiceRecord:
         else:
             self._called.pop(node_id, None)
 
-    def count(self, now: float, interval_s: float) -> None:
+    def count(self, now: float) -> None:
         """Add up the calls in flight of all clients that reported lately; drop the others."""
         means: dict[str, float] = {}
         gone = []
@@ -140,7 +142,7 @@ class ServiceRecord:
                 for node_id, own in client.in_flight.items():
                     self._add(node_id, own if live else -own)
             if live:
-                quiet = now - client.report_at > QUIET_INTERVALS * interval_s
+                quiet = now - client.report_at > QUIET_INTERVALS * self.interval_s
                 for node_id, mean in (client.in_flight if quiet else client.occupancy).items():
                     means[node_id] = means.get(node_id, 0.0) + mean
             elif client.watchers <= 0:
@@ -148,14 +150,18 @@ class ServiceRecord:
         for client_id in gone:
             del self.clients[client_id]
         called, fresh_s = self._called, self.settings.fresh_s
+        heard = now >= self.deaf_until  # else what queued up meanwhile came in no time
         self.in_flight = {
             node_id: node.count(
-                float(called.get(node_id, 0)), means.get(node_id, 0.0), now, fresh_s
+                float(called.get(node_id, 0)), means.get(node_id, 0.0), now, fresh_s, learns=heard
             )
             for node_id, node in self.nodes.items()
         }
-        self.flow.tick(now)
-        self._eject(now, interval_s)
+        if heard:
+            self.flow.tick(now)
+        else:
+            self.flow.skip(now)
+        self._eject(now, self.interval_s)
         self._admit(now)
 
     def _eject(self, now: float, interval_s: float) -> None:

@@ -62,19 +62,19 @@ class TestTables:
         controller = ControllerSettings(weighed_per_s=2.0)
         made = Fleet(Settings(controller=controller), "controller", 1, START)
         for name in ("a", "b", "c", "d"):
-            observe(made, report(name), START + 10, name)
-        made.decide(START + 10)
-        made.subscribe("s", "client", START + 10)
+            observe(made, report(name), START + 1, name)
+        made.decide(START + 1)
+        made.subscribe("s", "client", START + 1)
         published = []
         for tick in range(1, 100):
-            now = START + 10 + tick / 10
+            now = START + 1 + tick / 10
             # a's calls take longer and longer, so that its speed moves at all times
             calls = NodeCalls("a", 2, 5 * tick, 5 * tick, in_flight_time_s=0.004 * tick**2)
             made.observe_calls(CallReport("s", "client", tick, (calls,)), now)
             for name in ("a", "b", "c", "d"):
                 observe(made, report(name), now, name)
             if made.decide(now).tables:
-                published.append(round(now - START - 10, 1))
+                published.append(round(now - START - 1, 1))
         assert len(published) >= 3
         assert all(b - a >= 2.0 for a, b in itertools.pairwise(published))
 
@@ -160,7 +160,9 @@ class TestShares:
         assert made.services["s"].in_flight == {"a": 0.0}
 
     def test_a_client_that_is_told_to_report_seldom_is_silent_for_longer(self):
-        made = Fleet(Settings(controller=ControllerSettings(shares_per_s=1.0)), "c", 1, START)
+        made = Fleet(
+            Settings(controller=ControllerSettings(shares_per_s=1.0, tick_s=10)), "c", 1, START
+        )
         observe(made, report("a"), START)
         for number in range(10):
             made.subscribe("s", f"client {number}", START)
@@ -173,7 +175,9 @@ class TestShares:
         assert made.services["s"].in_flight.get("a", 0.0) == 0.0
 
     def test_a_client_that_is_told_to_report_seldom_is_not_taken_for_quiet_between_reports(self):
-        made = Fleet(Settings(controller=ControllerSettings(shares_per_s=1.0)), "c", 1, START)
+        made = Fleet(
+            Settings(controller=ControllerSettings(shares_per_s=1.0, tick_s=10)), "c", 1, START
+        )
         observe(made, report("a"), START)
         for number in range(10):
             made.subscribe("s", f"client {number}", START)
@@ -312,3 +316,44 @@ def test_without_limits_nothing_is_said_of_them():
     made.decide(START)
     assert made.services["s"].table.limits is None
     assert made.share_of("s", "x", START).admitted is None
+
+
+def test_what_queued_up_while_the_controller_was_frozen_teaches_no_wrong_speed():
+    """Reports of 6 s come in no time; each is of 100 ms all the same."""
+    made = fleet()
+    now, told, spent_s = START, 0, 0.0
+    made.subscribe("s", "client", now)
+
+    def tell(at):
+        nonlocal told, spent_s
+        told += 1
+        busy = (5, 10, 20)[told // 20 % 3]  # 100 calls/s whatever is in flight
+        spent_s += 0.1 * busy
+        calls = NodeCalls("a", busy, 10 * told + busy, 10 * told, 0, 0, spent_s)
+        made.observe_calls(CallReport("s", "client", told, (calls,)), at)
+
+    def run(steps):
+        nonlocal now
+        for _ in range(steps):
+            now += 0.1
+            observe(made, report(), now)
+            tell(now)
+            made.decide(now)
+
+    def knows():
+        curve = made.service("s").nodes["a"].learner.curve(now, None)
+        return [curve.latency_s(others) for others in (4, 9, 19)]
+
+    run(600)
+    before, rate = knows(), made.service("s").flow.rate
+    now += 6
+    made.decide(now)
+    for number in range(60):
+        tell(now + 0.01 * number)
+        made.decide(now + 0.01 * number)
+    now += 0.6
+    run(1)
+    assert knows() == pytest.approx(before, rel=0.1)
+    run(59)
+    assert knows() == pytest.approx(before, rel=0.1)
+    assert made.service("s").flow.rate == pytest.approx(rate, rel=0.05)
