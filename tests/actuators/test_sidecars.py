@@ -25,7 +25,7 @@ async def controller(bench):
             stub = balance_pb2_grpc.BalanceServiceStub(channel)
 
             async def nodes():
-                answer = await stub.ListNodes(balance_pb2.ListNodesRequest(), timeout=10)
+                answer = await stub.ListNodes(balance_pb2.ListNodesRequest(), timeout=60)
                 return {one.node.node_id: one for one in answer.nodes}
 
             yield nodes

@@ -132,7 +132,7 @@ def test_a_failure_that_others_see_first_is_repeated_once(world, run, look):
         moved = False
         while not moved:
             before = len(world.a.calls)
-            call = channel.unary_unary("/t.T/Echo")(b"1", timeout=20)
+            call = channel.unary_unary("/t.T/Echo")(b"1", timeout=60)
             found = when_grpc_knows(call, call.done) if look else None
             asking = asyncio.create_task(call.initial_metadata())
             assert await call == b"1"
@@ -151,7 +151,7 @@ def test_a_loop_that_ends_under_those_who_await_leaves_nothing_in_flight(world, 
     echo = channel.unary_unary("/t.T/Echo")
 
     async def leave():
-        await echo(b"", timeout=20)
+        await echo(b"", timeout=60)
         node.gate.clear()
         tasks = [asyncio.create_task(wait_for(echo(b""))) for _ in range(3)]
         await until_aio(lambda: len(node.calls) == 4)
@@ -164,7 +164,7 @@ def test_a_loop_that_ends_under_those_who_await_leaves_nothing_in_flight(world, 
 
     async def end():
         with contextlib.suppress(grpc.aio.AioRpcError):
-            await echo(b"", timeout=20)
+            await echo(b"", timeout=60)
         await channel.close()
 
     asyncio.run(end())

@@ -24,7 +24,7 @@ DRAINING = {"state": NodeState.DRAINING}
 
 def test_the_idle_link_to_a_draining_node_closes_and_opens_again_when_it_is_given_back(mesh):
     echo = mesh.it.unary_unary("/t.T/Echo")
-    echo(b"x", timeout=10)
+    echo(b"x", timeout=60)
     mesh.until(lambda: node(mesh).link is not None)
 
     push(mesh, a=DRAINING)
@@ -33,12 +33,12 @@ def test_the_idle_link_to_a_draining_node_closes_and_opens_again_when_it_is_give
     assert node(mesh).link is None
     mesh.a.calls.clear()
     for _ in range(10):
-        echo(b"x", timeout=10)
+        echo(b"x", timeout=60)
     assert mesh.a.calls == []
     push(mesh)
 
     def served_again():
-        echo(b"x", timeout=10)
+        echo(b"x", timeout=60)
         return mesh.a.calls
 
     mesh.until(served_again)
@@ -60,7 +60,7 @@ def test_the_last_call_at_a_draining_node_ends_whole_and_then_its_link_closes(me
 
     assert [len(list(stream)) for stream in streams] == [5, 5, 5]
     mesh.until(lambda: node(mesh).link is None)
-    assert mesh.it.unary_unary("/t.T/Echo")(b"x", timeout=10) == b"x"
+    assert mesh.it.unary_unary("/t.T/Echo")(b"x", timeout=60) == b"x"
 
 
 class Link:
@@ -111,7 +111,7 @@ def test_what_a_link_tells_that_was_let_go_of_is_not_heard():
 
 
 def test_counts_name_the_table_they_were_taken_under(mesh):
-    mesh.it.unary_unary("/t.T/Echo")(b"x", timeout=10)
+    mesh.it.unary_unary("/t.T/Echo")(b"x", timeout=60)
     push(mesh, a=DRAINING)
 
     mesh.until(
@@ -127,7 +127,7 @@ def test_a_node_at_its_limit_is_passed_over_while_another_has_room(mesh, picker)
     push(mesh, a={"limit": 3}, b={"limit": 5})
     channel = mesh.channel(options=[("meshlb.picker", picker)])
     echo = channel.unary_unary("/t.T/Echo")
-    echo(b"x", timeout=10)
+    echo(b"x", timeout=60)
     view, routes = channel._view, channel._group.routes
     mesh.until(lambda: routes.table.version >= 2)
     mesh.until(lambda: all(n.link_state.value == "ready" for n in routes.nodes.values()))

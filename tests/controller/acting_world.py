@@ -117,7 +117,7 @@ class World:
         await self.until(lambda: self.actuator.calls.count("observe") > before + 5)
 
     async def until(self, check):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(100):
             while not check():
                 self.tick()
                 await asyncio.sleep(0.01)

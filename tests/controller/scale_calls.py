@@ -31,20 +31,20 @@ def set_scale(service="s", etag="", request_id=None, **manual):
 
 
 def get(running, service="s"):
-    return running.scale.GetScale(scale_pb2.GetScaleRequest(service=service), timeout=10).scale
+    return running.scale.GetScale(scale_pb2.GetScaleRequest(service=service), timeout=60).scale
 
 
 def recorded(running, **fields):
     request = scale_pb2.ListScaleDecisionsRequest(service="s", **fields)
-    return running.scale.ListScaleDecisions(request, timeout=10).decisions
+    return running.scale.ListScaleDecisions(request, timeout=60).decisions
 
 
 def refused(call, *args):
     with pytest.raises(grpc.RpcError) as caught:
-        call(*args, timeout=10)
+        call(*args, timeout=60)
     reason = dict(caught.value.trailing_metadata()).get(REASON_KEY)
     return caught.value.code(), reason, caught.value.details()
 
 
 def scales(controller):
-    return controller.scale.ListScales(scale_pb2.ListScalesRequest(), timeout=10).scales
+    return controller.scale.ListScales(scale_pb2.ListScalesRequest(), timeout=60).scales

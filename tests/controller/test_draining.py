@@ -27,11 +27,11 @@ def undrain(running, node_id="a"):
     request = balance_pb2.UndrainNodeRequest(
         service="s", node_id=node_id, request_id=str(uuid.uuid4())
     )
-    return running.balance.UndrainNode(request, timeout=10)
+    return running.balance.UndrainNode(request, timeout=60)
 
 
 def states(running):
-    nodes = running.balance.ListNodes(balance_pb2.ListNodesRequest(), timeout=10).nodes
+    nodes = running.balance.ListNodes(balance_pb2.ListNodesRequest(), timeout=60).nodes
     return {n.node.node_id: n.state for n in nodes}
 
 

@@ -86,7 +86,7 @@ def test_a_service_without_the_library_says_so_and_is_scaled_all_the_same(runnin
     request = scale_pb2.GetScaleRequest(service="s")
 
     def told():
-        found = controller.scale.GetScale(request, timeout=10).scale
+        found = controller.scale.GetScale(request, timeout=60).scale
         return found if found.problem and found.HasField("target_count") else None
 
     found = until(told)

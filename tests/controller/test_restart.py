@@ -90,7 +90,7 @@ def set_scale(controller, count):
         request_id=str(uuid.uuid4()),
         manual=scale_pb2.ManualScale(count=count, reason="x" * 1000),
     )
-    return controller.scale.SetScale(request, timeout=20).scale
+    return controller.scale.SetScale(request, timeout=60).scale
 
 
 def test_without_room_changes_are_refused_and_the_last_state_goes_on(full):
@@ -110,12 +110,12 @@ def test_without_room_changes_are_refused_and_the_last_state_goes_on(full):
     assert "make room" in refused.details()
 
     get = scale_pb2.GetScaleRequest(service="s")
-    before = full.scale.GetScale(get, timeout=20).scale
+    before = full.scale.GetScale(get, timeout=60).scale
     assert before.etag == last.etag
     decided = before.decision.decide_time.ToNanoseconds()
     until(
         lambda: (
-            full.scale.GetScale(get, timeout=20).scale.decision.decide_time.ToNanoseconds()
+            full.scale.GetScale(get, timeout=60).scale.decision.decide_time.ToNanoseconds()
             > decided
         )
     )

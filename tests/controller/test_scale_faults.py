@@ -88,7 +88,7 @@ def test_an_expiry_lies_ahead_and_ends_what_was_set(running):
     soon = scale_pb2.ManualScale(count=5)
     soon.expire_time.FromNanoseconds(time.time_ns() + 300_000_000)
     request = scale_pb2.SetScaleRequest(service="s", request_id="2", manual=soon)
-    assert controller.scale.SetScale(request, timeout=10).scale.target_count == 5
+    assert controller.scale.SetScale(request, timeout=60).scale.target_count == 5
     until(lambda: not get(controller).HasField("manual"))
 
 

@@ -12,23 +12,23 @@ from tests.waiting import until
 def test_a_manual_count_is_the_target_from_then_on_and_ends_when_it_is_ended(running):
     controller = running(SCALED)
 
-    answer = controller.scale.SetScale(set_scale(count=5, reason="a launch"), timeout=10).scale
+    answer = controller.scale.SetScale(set_scale(count=5, reason="a launch"), timeout=60).scale
 
     assert answer.target_count == 5
     assert answer.manual.reason == "a launch"
     assert get(controller).target_count == 5
     assert get(controller).decision.reason
-    answer = controller.scale.SetScale(set_scale(), timeout=10).scale
+    answer = controller.scale.SetScale(set_scale(), timeout=60).scale
     assert not answer.HasField("manual")
 
 
 def test_the_same_request_again_gives_the_same_answer_and_changes_nothing(running):
     controller = running(SCALED)
     first = set_scale(count=5)
-    answer = controller.scale.SetScale(first, timeout=10)
-    controller.scale.SetScale(set_scale(count=3), timeout=10)
+    answer = controller.scale.SetScale(first, timeout=60)
+    controller.scale.SetScale(set_scale(count=3), timeout=60)
 
-    again = controller.scale.SetScale(first, timeout=10)
+    again = controller.scale.SetScale(first, timeout=60)
 
     assert again == answer
     assert get(controller).target_count == 3
@@ -36,7 +36,7 @@ def test_the_same_request_again_gives_the_same_answer_and_changes_nothing(runnin
 
 def test_a_request_id_is_not_used_for_something_else(running):
     controller = running(SCALED)
-    controller.scale.SetScale(set_scale(count=5, request_id="one"), timeout=10)
+    controller.scale.SetScale(set_scale(count=5, request_id="one"), timeout=60)
 
     code, reason, text = refused(controller.scale.SetScale, set_scale(count=6, request_id="one"))
 
@@ -47,7 +47,7 @@ def test_a_request_id_is_not_used_for_something_else(running):
 def test_a_change_that_rests_on_an_old_etag_is_refused_and_the_newer_one_stays(running):
     controller = running(SCALED)
     old = get(controller).etag
-    newer = controller.scale.SetScale(set_scale(count=5, etag=old), timeout=10).scale.etag
+    newer = controller.scale.SetScale(set_scale(count=5, etag=old), timeout=60).scale.etag
 
     code, reason, text = refused(controller.scale.SetScale, set_scale(count=2, etag=old))
 
@@ -62,11 +62,11 @@ def test_pauses_add_up_and_end_one_by_one(running):
 
     def pause(**directions):
         request = ask(scale_pb2.PauseScaleRequest, pause=scale_pb2.ScalePause(**directions))
-        return controller.scale.PauseScale(request, timeout=10).scale.pause
+        return controller.scale.PauseScale(request, timeout=60).scale.pause
 
     def resume(**directions):
         request = ask(scale_pb2.ResumeScaleRequest, **directions)
-        return controller.scale.ResumeScale(request, timeout=10).scale
+        return controller.scale.ResumeScale(request, timeout=60).scale
 
     assert pause(scale_in=True, reason="a sale") == scale_pb2.ScalePause(
         scale_in=True, reason="a sale"
@@ -80,7 +80,7 @@ def test_pauses_add_up_and_end_one_by_one(running):
 def test_a_policy_takes_the_place_of_the_configured_one(running):
     controller = running(SCALED)
     request = scale_pb2.GetScalePolicyRequest(service="s")
-    configured = controller.scale.GetScalePolicy(request, timeout=10)
+    configured = controller.scale.GetScalePolicy(request, timeout=60)
     policy = scale_pb2.ScalePolicy(service="s", min_count=2, max_count=4)
     policy.rules.add(kind="group").params.update({"signal": "in_flight", "target": 8})
 
@@ -88,10 +88,10 @@ def test_a_policy_takes_the_place_of_the_configured_one(running):
         scale_pb2.PutScalePolicyRequest(
             policy=policy, request_id=str(uuid.uuid4()), etag=configured.etag
         ),
-        timeout=10,
+        timeout=60,
     )
 
-    stored = controller.scale.GetScalePolicy(request, timeout=10)
+    stored = controller.scale.GetScalePolicy(request, timeout=60)
     assert (configured.source, configured.policy.max_count) == ("config", 9)
     assert (stored.source, stored.etag) == ("stored", put.etag)
     assert stored.policy == put.policy

@@ -15,7 +15,7 @@ def test_a_watcher_is_told_the_state_now_and_each_change(running):
     controller = running(SCALED)
     watch = controller.scale.WatchScale(scale_pb2.WatchScaleRequest(service="s"), timeout=30)
     first = next(watch).scale
-    controller.scale.SetScale(set_scale(count=7), timeout=10)
+    controller.scale.SetScale(set_scale(count=7), timeout=60)
 
     told = next(m.scale for m in watch if m.scale.target_count == 7)
     watch.cancel()
@@ -32,7 +32,7 @@ def test_a_slow_watcher_gets_the_newest_state_not_a_queue(running):
     watch = controller.scale.WatchScale(scale_pb2.WatchScaleRequest(), timeout=60)
     next(watch)
     for count in itertools.chain(range(1, 9), [4]):
-        controller.scale.SetScale(set_scale(count=count, reason="x" * 900), timeout=10)
+        controller.scale.SetScale(set_scale(count=count, reason="x" * 900), timeout=60)
 
     until(lambda: next(watch).scale.target_count == 4)
     watch.cancel()
@@ -41,7 +41,7 @@ def test_a_slow_watcher_gets_the_newest_state_not_a_queue(running):
 def test_every_change_of_the_target_is_recorded_with_its_reasons(running):
     controller = running(SCALED)
     for count in (3, 6):
-        controller.scale.SetScale(set_scale(count=count), timeout=10)
+        controller.scale.SetScale(set_scale(count=count), timeout=60)
 
     newest = recorded(controller, limit=1)[0]
     targets = [d.target_count for d in recorded(controller, changes_only=True)]
@@ -64,7 +64,7 @@ def test_every_change_of_the_target_is_recorded_with_its_reasons(running):
 
 def test_the_last_decision_has_an_id_only_if_it_is_the_one_recorded_under_it(running):
     controller = running(SCALED)
-    answer = controller.scale.SetScale(set_scale(count=3), timeout=10).scale
+    answer = controller.scale.SetScale(set_scale(count=3), timeout=60).scale
     (one,) = [d for d in recorded(controller) if d.decision_id == answer.decision.decision_id]
     assert one == answer.decision
 
@@ -80,10 +80,10 @@ def test_what_was_answered_outlives_the_controller(running, tmp_path):
     controller = running(SCALED, state)
     policy = scale_pb2.ScalePolicy(service="s", max_count=7)
     put = scale_pb2.PutScalePolicyRequest(policy=policy, request_id="put")
-    first = controller.scale.PutScalePolicy(put, timeout=10)
-    controller.scale.SetScale(set_scale(count=6, reason="by hand"), timeout=10)
+    first = controller.scale.PutScalePolicy(put, timeout=60)
+    controller.scale.SetScale(set_scale(count=6, reason="by hand"), timeout=60)
     pause = scale_pb2.PauseScaleRequest(service="s", request_id="pause")
-    before = controller.scale.PauseScale(pause, timeout=10).scale
+    before = controller.scale.PauseScale(pause, timeout=60).scale
     last_id = recorded(controller)[0].decision_id
     controller.stop()
 
@@ -91,7 +91,7 @@ def test_what_was_answered_outlives_the_controller(running, tmp_path):
 
     after = get(controller)
     assert (after.etag, after.manual, after.pause) == (before.etag, before.manual, before.pause)
-    assert controller.scale.PutScalePolicy(put, timeout=10) == first
+    assert controller.scale.PutScalePolicy(put, timeout=60) == first
     until(lambda: get(controller).target_count == 6)
     until(lambda: recorded(controller)[0].decision_id > last_id)
 
@@ -125,12 +125,12 @@ def test_a_state_file_that_cannot_be_used_is_refused_and_left_as_it_is(
 def test_a_preview_says_what_another_policy_would_have_done_and_changes_nothing(running):
     controller = running(SCALED)
     for count in (3, 6):
-        controller.scale.SetScale(set_scale(count=count), timeout=10)
+        controller.scale.SetScale(set_scale(count=count), timeout=60)
     before = get(controller)
     policy = scale_pb2.ScalePolicy(service="s", min_count=2, max_count=4)
     request = scale_pb2.PreviewScalePolicyRequest(policy=policy)
 
-    answer = controller.scale.PreviewScalePolicy(request, timeout=10)
+    answer = controller.scale.PreviewScalePolicy(request, timeout=60)
 
     assert [point.recorded_count for point in answer.points][-2:] == [3, 6]
     assert all(point.reason for point in answer.points)

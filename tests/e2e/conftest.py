@@ -82,7 +82,7 @@ class Processes:
         process.address = f"127.0.0.1:{found[1]}"
         return process
 
-    def controller(self, listen="127.0.0.1:0", *more, limit_s=20):
+    def controller(self, listen="127.0.0.1:0", *more, limit_s=60):
         process, found = self.start(
             "-m", "meshlb.cli", "controller", "--listen", listen, *more,
             wait_for=r"127\.0\.0\.1:([1-9]\d*)", limit_s=limit_s,

@@ -33,7 +33,7 @@ def change_until_killed(address, numbers, answered):
         stub = scale_pb2_grpc.ScaleServiceStub(channel)
         for number in numbers:
             try:
-                answer = stub.SetScale(set_scale(number), timeout=20, wait_for_ready=True)
+                answer = stub.SetScale(set_scale(number), timeout=60, wait_for_ready=True)
             except grpc.RpcError:
                 return
             answered.append((number, answer))
@@ -74,9 +74,9 @@ def test_what_was_answered_outlives_kills_in_the_midst_of_changes(processes, tmp
     with grpc.insecure_channel(controller.address) as channel:
         stub = scale_pb2_grpc.ScaleServiceStub(channel)
         request = scale_pb2.GetScaleRequest(service="s")
-        scale = stub.GetScale(request, timeout=20, wait_for_ready=True).scale
+        scale = stub.GetScale(request, timeout=60, wait_for_ready=True).scale
         # Of those asked before the last kill it is one that was answered, or was under way then.
         assert int(scale.manual.reason.removeprefix("number ")) > before
         for number, answer in answered:
-            assert stub.SetScale(set_scale(number), timeout=20) == answer
-        assert stub.GetScale(request, timeout=20).scale.etag == scale.etag
+            assert stub.SetScale(set_scale(number), timeout=60) == answer
+        assert stub.GetScale(request, timeout=60).scale.etag == scale.etag

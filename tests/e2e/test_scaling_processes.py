@@ -100,13 +100,13 @@ class Asks:
 
     def get(self):
         request = scale_pb2.GetScaleRequest(service="plain")
-        return self._stub.GetScale(request, timeout=20, wait_for_ready=True).scale
+        return self._stub.GetScale(request, timeout=60, wait_for_ready=True).scale
 
     def set(self, count):
         request = scale_pb2.SetScaleRequest(
             service="plain", request_id=str(uuid.uuid4()), manual=scale_pb2.ManualScale(count=count)
         )
-        return self._stub.SetScale(request, timeout=20, wait_for_ready=True).scale
+        return self._stub.SetScale(request, timeout=60, wait_for_ready=True).scale
 
     def settled(self, count):
         """Wait until just so many replicas are there, all of them serving."""

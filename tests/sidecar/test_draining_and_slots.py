@@ -180,7 +180,7 @@ def test_slots_that_cannot_be_are_refused(loopback, recorder, slots, code):
         ):
             stub = slots_pb2_grpc.SlotServiceStub(channel)
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await stub.SetSlots(slots_pb2.SetSlotsRequest(slot_count=slots), timeout=10)
+                await stub.SetSlots(slots_pb2.SetSlotsRequest(slot_count=slots), timeout=60)
             return caught.value
 
     error = asyncio.run(run())
