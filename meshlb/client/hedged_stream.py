@@ -15,7 +15,6 @@ import grpc
 
 from meshlb.client.hedged_course import HedgedCourse
 from meshlb.client.node import Node, Outcome
-from meshlb.client.running_call import RunningCall
 from meshlb.client.stream_call import UnaryStream
 
 _now = time.perf_counter
@@ -126,15 +125,4 @@ class HedgedUnaryStream(UnaryStream):
     """The multi-callable of a method with a ``hedgingPolicy``."""
 
     __slots__ = ()
-
-    def _begin(
-        self,
-        request: Any,
-        timeout: float | None = None,
-        metadata: Any = None,
-        credentials: grpc.CallCredentials | None = None,
-        wait_for_ready: bool | None = None,
-        compression: grpc.Compression | None = None,
-    ) -> Any:
-        args = (metadata, credentials, wait_for_ready, compression)
-        return RunningCall.begin(self._method, request, timeout, args, HedgedStreamCourse)
+    _course = HedgedStreamCourse

@@ -6,12 +6,14 @@ from typing import Any
 
 import grpc
 
+from meshlb.client.course import Course
 from meshlb.client.method import Method
 from meshlb.client.running_call import RunningCall
 
 
 class _Streaming:
     __slots__ = ("_method",)
+    _course: type[Course] = Course
 
     def __init__(self, method: Method) -> None:
         self._method = method
@@ -26,7 +28,7 @@ class _Streaming:
         compression: grpc.Compression | None = None,
     ) -> Any:
         args = (metadata, credentials, wait_for_ready, compression)
-        return RunningCall.begin(self._method, request, timeout, args)
+        return RunningCall.begin(self._method, request, timeout, args, self._course)
 
 
 class UnaryStream(_Streaming, grpc.UnaryStreamMultiCallable):  # type: ignore[type-arg]

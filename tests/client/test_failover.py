@@ -13,6 +13,16 @@ def table(controller="c1", epoch=1, version=1, complete=True, nodes=(NODE,)):
     return Table("test", controller, epoch, version, complete, tuple(nodes))
 
 
+def called(world):
+    """A client of one node that has called it."""
+    node = world.add_node()
+    world.controller.push(node)
+    channel, routes = open_to(world)
+    echo = channel.unary_unary("/t.T/Echo")
+    assert echo(b"1", timeout=60) == b"1"
+    return node, channel, routes, echo
+
+
 @pytest.mark.parametrize(
     ("current", "new", "connected", "told"),
     [
@@ -53,11 +63,7 @@ def test_a_controller_without_sidecars_takes_no_node_from_its_clients(world):
 
 
 def test_a_table_without_nodes_is_taken_once_none_is_connected(world):
-    node = world.add_node()
-    world.controller.push(node)
-    channel, routes = open_to(world)
-    echo = channel.unary_unary("/t.T/Echo")
-    assert echo(b"1", timeout=60) == b"1"
+    node, _channel, routes, echo = called(world)
     world.controller.push(starting=True)
     world.until(lambda: len(world.controller.acks) == 2)
     assert table_of(routes) == ("c1", 1)
@@ -69,11 +75,7 @@ def test_a_table_without_nodes_is_taken_once_none_is_connected(world):
 
 
 def test_a_call_that_finds_the_last_nodes_gone_waits_as_a_table_without_nodes_says(world):
-    node = world.add_node()
-    world.controller.push(node)
-    channel, routes = open_to(world)
-    echo = channel.unary_unary("/t.T/Echo")
-    assert echo(b"1", timeout=60) == b"1"
+    node, channel, routes, echo = called(world)
     world.controller.push()
     world.until(lambda: len(world.controller.acks) == 2)
     world.lost(channel, node)
@@ -84,11 +86,7 @@ def test_a_call_that_finds_the_last_nodes_gone_waits_as_a_table_without_nodes_sa
 
 
 def test_what_is_held_of_a_controller_that_has_gone_is_forgotten(world):
-    node = world.add_node()
-    world.controller.push(node)
-    channel, routes = open_to(world)
-    echo = channel.unary_unary("/t.T/Echo")
-    assert echo(b"1", timeout=60) == b"1"
+    node, channel, routes, echo = called(world)
     world.controller.push()
     world.until(lambda: len(world.controller.acks) == 2)
     choice = channel._group._subscription._choice

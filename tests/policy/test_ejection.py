@@ -1,4 +1,7 @@
-"""Which nodes the controller takes from all clients, by time tables of what they tell."""
+"""Which nodes the controller takes from all clients, by time tables of what they tell.
+
+Long because all rules are told on one fleet.
+"""
 
 import random
 

@@ -1,4 +1,7 @@
-"""A controller with mTLS or tokens: who is let in, what each may, and what the others are told."""
+"""A controller with mTLS or tokens: who is let in, what each may, and what the others are told.
+
+Long because each role and each way to prove who one is goes through the same calls.
+"""
 
 import hashlib
 
